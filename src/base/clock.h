@@ -1,0 +1,10 @@
+/* clock.h: time in nanoseconds. */
+#ifndef RV_BASE_CLOCK_H
+#define RV_BASE_CLOCK_H
+
+#include <stdint.h>
+
+uint64_t clock_mono_ns(void);
+uint64_t clock_wall_ns(void); /* since 1970 */
+
+#endif

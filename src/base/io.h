@@ -1,0 +1,18 @@
+/*
+ * io.h: whole reads and writes, syncs, names. All -errno; EINTR is retried, short transfers are continued.
+ */
+#ifndef RV_BASE_IO_H
+#define RV_BASE_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+int io_read_at(int fd, void *p, size_t n, uint64_t off);        /* -ENODATA when the file ends before n bytes */
+int io_write_at(int fd, const void *p, size_t n, uint64_t off);
+int io_sync(int fd);                                            /* fdatasync */
+int io_sync_dir(const char *path);                              /* makes creates, renames and unlinks in it durable */
+int io_mkdir(const char *path, mode_t mode);                    /* 0 also when it is there; syncs the parent */
+int io_remove_tree(const char *path);                           /* files and folders below too; syncs the parent */
+
+#endif

@@ -1,0 +1,16 @@
+/*
+ * workers.h: a fixed pool of background threads with a queue of jobs; one pool serves the whole mount.
+ *
+ * Jobs run in the order given, several at once. A job must not wait for another job. Submitting is safe from any
+ * thread, also from a job.
+ */
+#ifndef RV_BASE_WORKERS_H
+#define RV_BASE_WORKERS_H
+
+struct workers;
+
+struct workers *workers_new(unsigned n_threads); /* NULL: no memory or no threads */
+void workers_free(struct workers *w);            /* runs what is queued, joins; NULL allowed */
+int workers_submit(struct workers *w, void (*run)(void *arg), void *arg); /* 0 or -ENOMEM */
+
+#endif

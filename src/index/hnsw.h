@@ -1,0 +1,78 @@
+/*
+ * hnsw.h: a hierarchical navigable small world graph (Malkov and Yashunin, 2018) over the slots of a struct rows.
+ *
+ * The graph holds links only; vectors stay where rows say. Inserts and searches run in parallel, any number of each.
+ * What needs the whole graph alone (reserve, remove, save, check) is called under the collection's lock for writing;
+ * insert, search and repair under its lock for reading.
+ *
+ * A slot that is not live may be traversed but is never returned. To take slots out of the graph for good:
+ *     lock for writing; mark the rows ROW_DEAD; unlock
+ *     lock for reading; hnsw_repair() reconnects every node around the dead ones (several threads may take parts); unlock
+ *     lock for writing; hnsw_remove() forgets the dead slots; from now on they may be reused; unlock
+ * as FreshDiskANN's consolidation does (Singh et al., 2021).
+ */
+#ifndef RV_INDEX_HNSW_H
+#define RV_INDEX_HNSW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/sections.h"
+#include "vector/rows.h"
+
+#define HNSW_M_MIN 2
+#define HNSW_M_MAX 64
+
+struct hnsw;
+
+struct hnsw_params {
+	unsigned m;               /* links per node above level 0; 2 m on level 0 */
+	unsigned ef_construction; /* candidates kept while inserting */
+	uint64_t seed;            /* of the levels */
+};
+
+/* rows must outlive the graph. */
+struct hnsw *hnsw_new(const struct rows *rows, const struct hnsw_params *params, struct err *e);
+void hnsw_free(struct hnsw *h); /* NULL allowed */
+
+/* Makes room for slots below n_slots. Lock: writing. 0 or -ENOMEM (nothing changed). */
+int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e);
+
+/* Links slot (its row is set; state hidden or live; not linked yet). Lock: reading. 0 or -ENOMEM. */
+int hnsw_insert(struct hnsw *h, uint32_t slot, struct err *e);
+
+/*
+ * The k nearest live slots found with a candidate list of max(ef, k), nearest first. ret: k hits. Returns how many or
+ * -ENOMEM. filter: NULL, or a further condition on what is returned (traversal is not narrowed). Lock: reading.
+ */
+int hnsw_search(const struct hnsw *h, const struct probe *q, size_t k, size_t ef,
+		bool (*filter)(const void *ctx, uint32_t slot), const void *ctx, struct hit *ret);
+
+bool hnsw_has(const struct hnsw *h, uint32_t slot); /* linked; Lock: reading */
+uint32_t hnsw_count(const struct hnsw *h);          /* linked slots, dead ones included; atomic */
+size_t hnsw_bytes(const struct hnsw *h);            /* resident memory of the graph */
+
+/* Reconnects the nodes among [begin, end) that link to a dead slot. Lock: reading. 0 or -ENOMEM. */
+int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e);
+/* Forgets all dead slots; calls gone for each. Every node must have been repaired since the last row died. Lock: writing. */
+void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx);
+
+/* Image: sections of its own in w. Lock: writing, or reading with no insert and no repair under way. */
+int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e);
+/* From hostile bytes: -EILSEQ when anything does not hold. rows->n must cover the image's slots. */
+int hnsw_load(struct hnsw *h, const struct sections_reader *r, struct err *e);
+
+struct hnsw_report {
+	uint32_t nodes;
+	uint32_t live;
+	uint32_t unreachable;   /* live nodes that no walk over level 0 from the entry point finds */
+	uint32_t broken_links;  /* out of range, to itself, twice, to a node that is not linked, above the target's level, to a free row */
+	uint32_t bad_levels;    /* entry point not of the highest level, levels out of range */
+};
+
+/* Proves the graph sound. Lock: writing, or reading with no insert under way. 0 or -ENOMEM. Cost: O(nodes m). */
+int hnsw_check(const struct hnsw *h, struct hnsw_report *ret, struct err *e);
+
+#endif
