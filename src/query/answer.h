@@ -1,0 +1,43 @@
+/*
+ * answer.h: answers as users read them.
+ *
+ * LINE and NPY: `ID<TAB>DISTANCE` a line, then TAB and one JSON object of what was included; an empty line between the answers of
+ * a batch. JSON: one line {"results":[{"id":...,"distance":...,...}]} each. Distances are shortest round-trip decimals.
+ */
+#ifndef RV_QUERY_ANSWER_H
+#define RV_QUERY_ANSWER_H
+
+#include "base/buf.h"
+#include "query/query.h"
+
+/* The answers of one exchange, one after the other. */
+struct answer {
+	struct buf *out;
+	size_t n_answers;      /* begun */
+	size_t n_hits;         /* of the current one */
+	enum query_form form;  /* of the current one */
+	unsigned include;
+};
+
+struct answer_hit {
+	const char *id;
+	size_t id_len;
+	float distance;
+	const char *metadata; /* compact JSON or NULL; only with INCLUDE_METADATA */
+	size_t metadata_len;
+	const char *text;
+	size_t text_len;
+	const float *v;
+	size_t dim;
+};
+
+void answer_init(struct answer *a, struct buf *out);
+void answer_begin(struct answer *a, const struct query *q);
+void answer_hit(struct answer *a, const struct answer_hit *h);
+void answer_end(struct answer *a);
+
+/* The file vectors/ID: {"id":…,"vector":[…],"metadata":…,"text":…} and a newline; members without a value are left out. */
+void answer_vector_json(struct buf *out, const struct answer_hit *h);
+size_t answer_vector_json_length(const struct answer_hit *h); /* without rendering the numbers */
+
+#endif
