@@ -1,0 +1,97 @@
+/*
+ * file.h: inside the tree: the table of files, the handle, and what a file_*.c gives to be a file.
+ *
+ * Private to src/tree. One struct file_ops per user-visible kind of file; file.c holds the table by enum node_kind (name, mode,
+ * scope, ops) that lookup, readdir and open share. Adding a file is a line in that table and a file_NAME.c.
+ */
+#ifndef RV_TREE_FILE_H
+#define RV_TREE_FILE_H
+
+#include "base/lock.h"
+#include "tree/tree.h"
+
+struct tree {
+	struct tree_options options;
+	struct tenants *tenants;
+	struct callers *callers;
+	struct handles *handles;     /* handle.h */
+	struct snapshots *snapshots; /* sizes of open snapshots by node: handle.h */
+	struct live *live;           /* receipts of files being written: file_ingest.c */
+	uint64_t started_ns;
+};
+
+/* One open file. Allocated by handle.c, found by its index. */
+struct handle {
+	struct mutex lock;          /* held during every call of ops on it */
+	struct node node;
+	const struct file_ops *ops;
+	int flags;                  /* of open(2) */
+	bool failed;                /* a write was refused: all later ones are too, where ops say so */
+	struct buf snapshot;        /* what reads give: rendered at open, stable */
+	void *state;                /* of ops; freed by ops->release */
+};
+
+struct file_ops {
+	/*
+	 * Renders the file's content as a reader would get it now; also gives st_size. NULL: not readable as a snapshot.
+	 * -ENODATA refuses the open (results).
+	 */
+	int (*render)(struct tree *t, const struct caller *who, struct node n, struct buf *ret, struct err *e);
+	/* A control file: one whole write(2) of lines (at most LIMIT_CONTROL_WRITE bytes), applied entirely or not at all. */
+	int (*control)(struct tree *t, const struct caller *who, struct node n, const char *text, size_t len, struct err *e);
+	/* Files with a life of their own (query, ingest, vectors, delete) instead of control. All optional. */
+	int (*open)(struct tree *t, const struct caller *who, struct handle *h, struct err *e);
+	int (*read)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, size_t n, struct buf *ret, struct err *e);
+	long (*write)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, const void *p, size_t n, struct err *e);
+	int (*flush)(struct tree *t, const struct caller *who, struct handle *h, struct err *e); /* also fsync; NULL: noflush */
+	int (*truncate)(struct tree *t, const struct caller *who, struct handle *h, uint64_t size, struct err *e); /* h NULL: by path */
+	void (*release)(struct tree *t, struct handle *h);
+	/* The size for stat when render would be too dear (vectors/ID, receipts). */
+	int (*size)(struct tree *t, const struct caller *who, struct node n, uint64_t *ret, struct err *e);
+};
+
+/* One per file_*.c */
+extern const struct file_ops file_readme, file_version, file_top_stats, file_error;         /* file_text.c, file_stats.c, file_error.c */
+extern const struct file_ops file_config, file_stats, file_integrity, file_quota, file_status;
+extern const struct file_ops file_query, file_results;
+extern const struct file_ops file_ingest, file_vector, file_delete;
+
+struct file_kind {
+	const char *name;           /* NULL: named by its item */
+	enum { SCOPE_TOP = 1, SCOPE_TENANT = 2, SCOPE_COLLECTION = 4 } scope; /* directories that hold it, or-ed: TENANT = tenants/ID, COLLECTION = collections/NAME */
+	mode_t mode;                /* type and permission bits */
+	bool roots;                 /* owned by root even in a tenant that was given away */
+	bool per_caller;
+	enum tenant_access access_read, access_write; /* what opening for reading and writing needs of the status */
+	const struct file_ops *ops; /* NULL: a directory */
+};
+
+const struct file_kind *file_kind(enum node_kind k);
+/* The kind of that name in a directory of the scope, or NODE_N_KINDS. */
+enum node_kind file_kind_by_name(int scope, const char *name);
+
+/* The place under which a caller's posts for this node are kept: the cid, or 0 for the top. */
+static inline uint32_t node_place(struct node n)
+{
+	return n.number;
+}
+
+/* Directories with entries of their own; implemented in file_ingest.c and file_vectors.c, called by dir.c. */
+struct dir_ops {
+	int (*lookup)(struct tree *t, const struct caller *who, struct inside *in, const char *name, struct node *ret, struct err *e);
+	int (*next)(struct tree *t, struct inside *in, uint64_t after, size_t max,
+		    int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx, struct err *e); /* by item */
+	/* A node for a name that is about to be written; it need not exist afterwards. */
+	int (*create)(struct tree *t, const struct caller *who, struct inside *in, const char *name, struct node *ret, struct err *e);
+	int (*unlink)(struct tree *t, struct inside *in, const char *name, struct err *e);
+	int (*rename)(struct tree *t, struct inside *in, const char *name, const char *new_name, unsigned flags, struct err *e);
+};
+extern const struct dir_ops dir_ingest, dir_vectors;
+
+/* file_ingest.c: the live receipts. */
+int live_new(struct live **ret, struct err *e);
+void live_free(struct live *l);
+
+/* xattr.c is beside the operations; vectors only. */
+
+#endif

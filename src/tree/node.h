@@ -1,0 +1,72 @@
+/*
+ * node.h: node numbers. A number says what a node is and needs no table, so it means the same after a restart.
+ *
+ *     bits 58-62 kind | bits 32-57 number of the tenant or collection | bits 0-31 item
+ *
+ * The item is a vector's number, a receipt's number, or the caller's for the files that every caller has of its own.
+ * The root is 1, as FUSE wants it.
+ */
+#ifndef RV_TREE_NODE_H
+#define RV_TREE_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Also the index into the table of files in file.c. */
+enum node_kind {
+	NODE_ROOT,
+	/* top */
+	NODE_TOP_README,
+	NODE_TOP_VERSION,
+	NODE_TOP_STATS,
+	NODE_TOP_ERROR,   /* per caller */
+	NODE_TENANTS,     /* directory */
+	/* a tenant or a further collection: number is its cid */
+	NODE_TENANT,      /* directory tenants/ID */
+	NODE_COLLECTIONS, /* directory tenants/ID/collections */
+	NODE_COLLECTION,  /* directory tenants/ID/collections/NAME */
+	NODE_INGEST,      /* directory */
+	NODE_RECEIPT,     /* item: receipt number */
+	NODE_VECTORS,     /* directory */
+	NODE_VECTOR,      /* item: the ID's number */
+	NODE_DELETE,
+	NODE_QUERY,       /* per caller */
+	NODE_RESULTS,     /* per caller */
+	NODE_ERROR,       /* per caller */
+	NODE_CONFIG,
+	NODE_STATS,
+	NODE_INTEGRITY,
+	NODE_QUOTA,
+	NODE_STATUS,
+	NODE_N_KINDS,
+};
+
+struct node {
+	enum node_kind kind;
+	uint32_t number;
+	uint32_t item;
+};
+
+#define NODE_ROOT_NUMBER 1u
+
+static inline uint64_t node_encode(struct node n)
+{
+	if (n.kind == NODE_ROOT)
+		return NODE_ROOT_NUMBER;
+	return (uint64_t)n.kind << 58 | (uint64_t)n.number << 32 | n.item;
+}
+
+/* false: no such node number (hostile or of another version). */
+static inline bool node_decode(uint64_t number, struct node *ret)
+{
+	if (number == NODE_ROOT_NUMBER) {
+		*ret = (struct node){ NODE_ROOT, 0, 0 };
+		return true;
+	}
+	ret->kind = (enum node_kind)(number >> 58);
+	ret->number = (uint32_t)(number >> 32) & ((1u << 26) - 1);
+	ret->item = (uint32_t)number;
+	return ret->kind > NODE_ROOT && ret->kind < NODE_N_KINDS;
+}
+
+#endif
