@@ -104,6 +104,10 @@ int engine_lookup(struct engine *en, uint32_t cid, const char *id, size_t len, u
 /* A number for an ID that may come to exist (create in vectors/): kept for it as long as the engine is open. */
 int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num, struct err *e);
 
+struct vector_info;
+/* The ID of a number that exists or was given by engine_number; json_bytes is 0 when no version is stored. -ENOENT. */
+int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret, struct err *e);
+
 struct vector_info {
 	uint64_t num;
 	char id[LIMIT_ID + 1];

@@ -23,6 +23,10 @@ struct intake_options {
 };
 
 int intake_new(const struct intake_options *o, struct intake **ret, struct err *e);
+/* The receipt as it stands is in the store, so that closing need not write it. */
+bool intake_receipt_stored(const struct intake *in);
+/* No more will come: a receipt that is still ingesting becomes a rejected one. */
+void intake_end(struct intake *in);
 /* Rejects what waits. NULL allowed. */
 void intake_free(struct intake *in);
 
