@@ -38,6 +38,6 @@ void answer_end(struct answer *a);
 
 /* The file vectors/ID: {"id":…,"vector":[…],"metadata":…,"text":…} and a newline; members without a value are left out. */
 void answer_vector_json(struct buf *out, const struct answer_hit *h);
-size_t answer_vector_json_length(const struct answer_hit *h); /* without rendering the numbers */
+size_t answer_vector_json_length(const struct answer_hit *h); /* without rendering the numbers; 0: no memory */
 
 #endif
