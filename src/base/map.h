@@ -15,6 +15,7 @@ struct map {
 	struct map_slot *slots; /* NULL while empty */
 	size_t n;
 	size_t cap; /* power of two or 0 */
+	size_t n_zero_pairs; /* of n: entries (0, 0), which need no slot */
 };
 
 typedef bool map_eq(const void *ctx, uint64_t value);

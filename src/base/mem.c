@@ -1,0 +1,90 @@
+/*
+ * mem.c: malloc and friends with checked counts, and tables on anonymous mappings.
+ *
+ * A request of 0 bytes allocates one, so that NULL always means out of memory.
+ */
+#include "base/mem.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static bool total_bytes(size_t n, size_t size, size_t *ret)
+{
+	if (__builtin_mul_overflow(n, size, ret) || *ret > PTRDIFF_MAX)
+		return false;
+	if (*ret == 0)
+		*ret = 1;
+	return true;
+}
+
+void *mem_alloc(size_t n, size_t size)
+{
+	size_t bytes;
+
+	return total_bytes(n, size, &bytes) ? malloc(bytes) : NULL;
+}
+
+void *mem_zalloc(size_t n, size_t size)
+{
+	size_t bytes;
+
+	return total_bytes(n, size, &bytes) ? calloc(1, bytes) : NULL;
+}
+
+void *mem_resize(void *p, size_t n, size_t size)
+{
+	size_t bytes;
+
+	return total_bytes(n, size, &bytes) ? realloc(p, bytes) : NULL;
+}
+
+void *mem_alloc_aligned(size_t alignment, size_t n, size_t size)
+{
+	size_t bytes;
+	void *p;
+
+	if (!total_bytes(n, size, &bytes))
+		return NULL;
+	if (alignment < sizeof(void *))
+		alignment = sizeof(void *);
+	return posix_memalign(&p, alignment, bytes) == 0 ? p : NULL;
+}
+
+char *mem_dup(const void *p, size_t n_bytes)
+{
+	char *copy = n_bytes < SIZE_MAX ? mem_alloc(n_bytes + 1, 1) : NULL;
+
+	if (!copy)
+		return NULL;
+	if (n_bytes)
+		memcpy(copy, p, n_bytes);
+	copy[n_bytes] = '\0';
+	return copy;
+}
+
+void mem_free(void *p)
+{
+	free(p);
+}
+
+/* NORESERVE: a table's address space is not a claim on memory; only pages that are touched are. */
+void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes)
+{
+	void *p;
+
+	if (old)
+		p = mremap(old, old_bytes, new_bytes, MREMAP_MAYMOVE);
+	else
+		p = mmap(NULL, new_bytes, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+void mem_map_free(void *p, size_t n_bytes)
+{
+	if (p)
+		munmap(p, n_bytes);
+}
