@@ -17,7 +17,8 @@ struct tree {
 	struct handles *handles;     /* handle.h */
 	struct snapshots *snapshots; /* sizes of open snapshots by node: handle.h */
 	struct live *live;           /* receipts of files being written: file_ingest.c */
-	uint64_t started_ns;
+	struct mutex metadata_lock;  /* setxattr is read, change, write */
+	uint64_t started_ns;         /* wall clock: the times of files that have none */
 };
 
 /* One open file. Allocated by handle.c, found by its index. */
@@ -27,6 +28,8 @@ struct handle {
 	const struct file_ops *ops;
 	int flags;                  /* of open(2) */
 	bool failed;                /* a write was refused: all later ones are too, where ops say so */
+	bool has_snapshot;          /* counted in tree->snapshots */
+	bool applied;               /* a control write was: a lone newline that follows is its end */
 	struct buf snapshot;        /* what reads give: rendered at open, stable */
 	void *state;                /* of ops; freed by ops->release */
 };
@@ -92,6 +95,26 @@ extern const struct dir_ops dir_ingest, dir_vectors;
 int live_new(struct live **ret, struct err *e);
 void live_free(struct live *l);
 
-/* xattr.c is beside the operations; vectors only. */
+/* ---- shared by tree.c, dir.c, attr.c and xattr.c ---- */
+
+/* Enters what the node belongs to, if it is anything below tenants/; then tenant_leave() by tree_leave(). */
+int tree_enter(struct tree *t, struct node n, enum tenant_access access, struct inside *ret, struct err *e);
+void tree_leave(struct inside *in);
+/* Leaves the sentence in the caller's error file, counts the error, returns the code. */
+int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e);
+/* The node of a number from outside. -ESTALE. */
+int tree_node(uint64_t number, struct node *ret, struct err *e);
+
+/* tree_open() of a node that was resolved. */
+int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags, uint64_t *ret_handle, struct err *e);
+
+/* Owner and mode of a node's directory: of the tenant, the collection, or the top. */
+int attr_owner(struct tree *t, struct node n, struct owner *ret, uint64_t *ret_created_ns, struct err *e);
+/* Everything that lookup, getattr, mkdir, create and setattr answer about a node. */
+int attr_entry(struct tree *t, const struct caller *who, struct node n, struct tree_entry *ret, struct err *e);
+int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned what, const struct stat *to, struct err *e);
+
+/* The collection cid of a further collection; the tenant's own is not found by name. */
+int dir_find_collection(struct inside *in, const char *name, uint32_t *ret_cid);
 
 #endif

@@ -49,6 +49,10 @@ int tree_getattr(struct tree *t, const struct caller *who, uint64_t node, struct
 int tree_setattr(struct tree *t, const struct caller *who, uint64_t node, uint64_t handle, unsigned what, const struct stat *to,
 		 struct tree_entry *ret);
 
+/* The nodes whose owner and mode follow a tenant's or collection's, as far as a kernel may remember them. Returns their count. */
+#define TREE_DEPENDENTS_MAX 32
+size_t tree_dependents(uint64_t node, uint64_t *ret, size_t max);
+
 int tree_mkdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name, mode_t mode, struct tree_entry *ret);
 int tree_rmdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name);
 int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const char *name);

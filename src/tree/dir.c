@@ -1,0 +1,500 @@
+/*
+ * dir.c: directories: lookup, mkdir, rmdir, unlink, rename, create, readdir.
+ *
+ * Static names come from the table in file.c, tenants and collections from their rooms, the entries of ingest/ and vectors/ through
+ * their dir_ops. Cookies of readdir: 1 ".", 2 "..", then 2 + kind for static names and 2 + number for the others (numbers only
+ * grow and are never reused, so a listing goes on rightly whatever is added or removed meanwhile).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tree/error_file.h"
+#include "tree/file.h"
+#include "tree/handle.h"
+
+#define FIRST_COOKIE 2u
+#define LIST_CHUNK   SIZE_MAX /* entries come until the reply is full */
+
+static const struct dir_ops *dir_ops(enum node_kind k)
+{
+	return k == NODE_INGEST ? &dir_ingest : k == NODE_VECTORS ? &dir_vectors : NULL;
+}
+
+/* Which names of the table stand in this directory; 0: none. */
+static int dir_scope(enum node_kind k)
+{
+	switch (k) {
+	case NODE_ROOT:
+		return SCOPE_TOP;
+	case NODE_TENANT:
+		return SCOPE_TENANT;
+	case NODE_COLLECTION:
+		return SCOPE_COLLECTION;
+	default:
+		return 0;
+	}
+}
+
+int dir_find_collection(struct inside *in, const char *name, uint32_t *ret_cid)
+{
+	int rc = engine_collection_find(in->engine, name, ret_cid);
+
+	return rc == 0 && *ret_cid == in->cid ? -ENOENT : rc;
+}
+
+/* ---- lookup ---- */
+
+static int lookup_static(struct tree *t, const struct caller *who, struct node parent,
+			 const char *name, struct node *ret)
+{
+	enum node_kind k = file_kind_by_name(dir_scope(parent.kind), name);
+	struct lineage l;
+
+	if (k == NODE_N_KINDS)
+		return -ENOENT;
+	*ret = (struct node){ k, parent.number, 0 };
+	if (file_kind(k)->per_caller) {
+		callers_lineage(t->callers, who, &l);
+		ret->item = callers_node_item(&l);
+	}
+	return 0;
+}
+
+static int lookup_tenant(struct tree *t, const char *name, struct node *ret)
+{
+	uint32_t number;
+	int rc = tenants_find(t->tenants, name, &number);
+
+	*ret = (struct node){ NODE_TENANT, number, 0 };
+	return rc;
+}
+
+static int lookup_collection(struct tree *t, struct node parent, const char *name, struct node *ret,
+			     struct err *e)
+{
+	struct inside in;
+	uint32_t cid = 0;
+	int rc = tree_enter(t, parent, TENANT_LOOK, &in, e);
+
+	if (rc < 0)
+		return rc;
+	rc = dir_find_collection(&in, name, &cid);
+	tree_leave(&in);
+	*ret = (struct node){ NODE_COLLECTION, cid, 0 };
+	return rc;
+}
+
+static int lookup_listed(struct tree *t, const struct caller *who, struct node parent,
+			 const char *name, struct node *ret, struct err *e)
+{
+	struct inside in;
+	int rc = tree_enter(t, parent, file_kind(parent.kind)->access_read, &in, e);
+
+	if (rc < 0)
+		return rc;
+	rc = dir_ops(parent.kind)->lookup(t, who, &in, name, ret, e);
+	tree_leave(&in);
+	return rc;
+}
+
+static int lookup(struct tree *t, const struct caller *who, struct node parent, const char *name,
+		  struct node *ret, struct err *e)
+{
+	if (dir_scope(parent.kind))
+		return lookup_static(t, who, parent, name, ret);
+	if (parent.kind == NODE_TENANTS)
+		return lookup_tenant(t, name, ret);
+	if (parent.kind == NODE_COLLECTIONS)
+		return lookup_collection(t, parent, name, ret, e);
+	if (dir_ops(parent.kind))
+		return lookup_listed(t, who, parent, name, ret, e);
+	return err_set(e, -ENOTDIR, "it is not a directory");
+}
+
+/* A name that is not there is the answer to a question, not an error to be kept: `cp` and shells ask all the time. */
+int tree_lookup(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
+		struct tree_entry *ret)
+{
+	struct err e = { 0 };
+	struct node p, n;
+	int rc = tree_node(parent, &p, &e);
+
+	if (rc == 0)
+		rc = lookup(t, who, p, name, &n, &e);
+	if (rc == 0)
+		rc = attr_entry(t, who, n, ret, &e);
+	return rc < 0 && rc != -ENOENT ? tree_fail(t, who, p, rc, &e) : rc;
+}
+
+/* ---- mkdir, rmdir ---- */
+
+static int mkdir_tenant(struct tree *t, const struct caller *who, const char *name,
+			struct node *ret, struct err *e)
+{
+	struct owner o = { who->uid, who->gid, 0700 };
+	int rc = tenants_create(t->tenants, name, &o, &ret->number, e);
+
+	ret->kind = NODE_TENANT;
+	return rc;
+}
+
+static int mkdir_collection(struct tree *t, const struct caller *who, struct node parent,
+			    const char *name, mode_t mode, struct node *ret, struct err *e)
+{
+	struct owner o = { who->uid, who->gid, mode & 01777 };
+	struct inside in;
+	int rc = tree_enter(t, parent, TENANT_WRITE, &in, e);
+
+	if (rc < 0)
+		return rc;
+	rc = tenant_collection_create(&in, name, &o, &ret->number, e);
+	tree_leave(&in);
+	ret->kind = NODE_COLLECTION;
+	return rc;
+}
+
+static int make_dir(struct tree *t, const struct caller *who, struct node parent, const char *name,
+		    mode_t mode, struct node *ret, struct err *e)
+{
+	int rc;
+
+	*ret = (struct node){ 0 };
+	if (parent.kind == NODE_INGEST)
+		return err_set(e, -EPERM,
+			       "ingest/ takes files only: cp dir/* ingest/ instead of cp -r");
+	if (parent.kind != NODE_TENANTS && parent.kind != NODE_COLLECTIONS)
+		return err_set(e, -EPERM,
+			       "directories are made in tenants/ and in collections/ only");
+	if (t->options.read_only)
+		return err_set(e, -EROFS, "the filesystem is mounted read-only");
+	rc = tenant_name_check(name, e);
+	if (rc < 0)
+		return rc;
+	if (parent.kind == NODE_TENANTS)
+		return mkdir_tenant(t, who, name, ret, e);
+	return mkdir_collection(t, who, parent, name, mode, ret, e);
+}
+
+int tree_mkdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
+	       mode_t mode, struct tree_entry *ret)
+{
+	struct err e = { 0 };
+	struct node p, n;
+	int rc = tree_node(parent, &p, &e);
+
+	if (rc == 0)
+		rc = make_dir(t, who, p, name, mode, &n, &e);
+	if (rc == 0)
+		rc = attr_entry(t, who, n, ret, &e);
+	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
+}
+
+static int remove_tenant(struct tree *t, const char *name, struct err *e)
+{
+	uint32_t number;
+	int rc = tenants_find(t->tenants, name, &number);
+
+	if (rc < 0)
+		return err_set(e, rc, "no tenant of that name");
+	rc = tenants_remove(t->tenants, number, e);
+	if (rc == 0)
+		callers_forget_place(t->callers, number);
+	return rc;
+}
+
+/* Whatever is pending deletion may be removed, though nothing may be written to it. */
+static enum tenant_access access_to_remove(struct tree *t, uint32_t tenant)
+{
+	struct tenant_info info;
+
+	if (tenants_info(t->tenants, tenant, &info) == 0 && info.status == TENANT_PENDING_DELETION)
+		return TENANT_LOOK;
+	return TENANT_WRITE;
+}
+
+static int remove_collection(struct tree *t, struct node parent, const char *name, struct err *e)
+{
+	struct inside in;
+	uint32_t cid;
+	int rc = tree_enter(t, parent, access_to_remove(t, parent.number), &in, e);
+
+	if (rc < 0)
+		return rc;
+	rc = dir_find_collection(&in, name, &cid);
+	if (rc == 0)
+		rc = tenant_collection_remove(&in, cid, e);
+	else
+		err_set(e, rc, "no collection of that name");
+	tree_leave(&in);
+	if (rc == 0)
+		callers_forget_place(t->callers, cid);
+	return rc;
+}
+
+static int remove_dir(struct tree *t, struct node parent, const char *name, struct err *e)
+{
+	if (parent.kind != NODE_TENANTS && parent.kind != NODE_COLLECTIONS)
+		return err_set(e, -EPERM, "only tenants and collections can be removed");
+	if (t->options.read_only)
+		return err_set(e, -EROFS, "the filesystem is mounted read-only");
+	if (parent.kind == NODE_TENANTS)
+		return remove_tenant(t, name, e);
+	return remove_collection(t, parent, name, e);
+}
+
+int tree_rmdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name)
+{
+	struct err e = { 0 };
+	struct node p;
+	int rc = tree_node(parent, &p, &e);
+
+	if (rc == 0)
+		rc = remove_dir(t, p, name, &e);
+	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
+}
+
+/* ---- files: unlink, rename, create ---- */
+
+static int unlink_file(struct tree *t, struct node parent, const char *name, struct err *e)
+{
+	const struct dir_ops *ops = dir_ops(parent.kind);
+	struct inside in;
+	int rc;
+
+	if (!ops || !ops->unlink)
+		return err_set(e, -EPERM,
+			       "%s is part of its directory: rmdir the tenant or collection", name);
+	rc = tree_enter(t, parent, TENANT_WRITE, &in, e);
+	if (rc < 0)
+		return rc;
+	rc = ops->unlink(t, &in, name, e);
+	tree_leave(&in);
+	return rc;
+}
+
+int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const char *name)
+{
+	struct err e = { 0 };
+	struct node p;
+	int rc = tree_node(parent, &p, &e);
+
+	if (rc == 0)
+		rc = unlink_file(t, p, name, &e);
+	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
+}
+
+static int rename_file(struct tree *t, struct node from, const char *name, struct node to,
+		       const char *new_name, unsigned flags, struct err *e)
+{
+	const struct dir_ops *ops = dir_ops(from.kind);
+	struct inside in;
+	int rc;
+
+	if (!ops || !ops->rename)
+		return err_set(e, -EPERM, "names can be changed in ingest/ only");
+	if (from.kind != to.kind || from.number != to.number)
+		return err_set(e, -EXDEV, "a file cannot be moved out of its directory");
+	rc = tree_enter(t, from, TENANT_WRITE, &in, e);
+	if (rc < 0)
+		return rc;
+	rc = ops->rename(t, &in, name, new_name, flags, e);
+	tree_leave(&in);
+	return rc;
+}
+
+int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
+		uint64_t new_parent, const char *new_name, unsigned flags)
+{
+	struct err e = { 0 };
+	struct node from, to;
+	int rc = tree_node(parent, &from, &e);
+
+	if (rc == 0)
+		rc = tree_node(new_parent, &to, &e);
+	if (rc == 0)
+		rc = rename_file(t, from, name, to, new_name, flags, &e);
+	return rc < 0 ? tree_fail(t, who, from, rc, &e) : 0;
+}
+
+static int create_node(struct tree *t, const struct caller *who, struct node parent,
+		       const char *name, struct node *ret, struct err *e)
+{
+	const struct dir_ops *ops = dir_ops(parent.kind);
+	struct inside in;
+	int rc;
+
+	if (!ops || !ops->create)
+		return err_set(e, -EPERM, "files are made in ingest/ and vectors/ only");
+	rc = tree_enter(t, parent, TENANT_WRITE, &in, e);
+	if (rc < 0)
+		return rc;
+	rc = ops->lookup(t, who, &in, name, ret, NULL);
+	if (rc == -ENOENT)
+		rc = ops->create(t, who, &in, name, ret, e);
+	tree_leave(&in);
+	return rc;
+}
+
+int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
+		mode_t mode, int flags, struct tree_entry *ret, uint64_t *ret_handle)
+{
+	struct err e = { 0 };
+	struct node p, n;
+	int rc = tree_node(parent, &p, &e);
+
+	if (rc == 0)
+		rc = create_node(t, who, p, name, &n, &e);
+	if (rc == 0)
+		rc = tree_open_node(t, who, n, flags, ret_handle, &e);
+	if (rc < 0)
+		return tree_fail(t, who, p, rc, &e);
+	rc = attr_entry(t, who, n, ret, &e);
+	if (rc == 0)
+		return 0;
+	tree_release(t, *ret_handle);
+	return tree_fail(t, who, p, rc, &e);
+}
+
+/* ---- readdir ---- */
+
+int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint64_t *ret_handle)
+{
+	struct err e = { 0 };
+	struct handle *h;
+	struct inside in;
+	struct node n;
+	int rc = tree_node(number, &n, &e);
+
+	if (rc == 0)
+		rc = tree_enter(t, n, file_kind(n.kind)->access_read, &in, &e);
+	if (rc == 0) {
+		tree_leave(&in);
+		rc = handles_open(t->handles, ret_handle, &h, &e);
+	}
+	if (rc < 0)
+		return tree_fail(t, who, n, rc, &e);
+	h->node = n;
+	return 0;
+}
+
+struct listing {
+	int (*add)(void *ctx, const struct tree_dirent *d);
+	void *ctx;
+	struct node dir;
+};
+
+static int list_node(const struct listing *l, const char *name, struct node n, uint64_t cookie)
+{
+	struct tree_dirent d = { .name = name, .ino = node_encode(n), .cookie = cookie };
+
+	d.type = file_kind(n.kind)->mode & S_IFMT;
+	return l->add(l->ctx, &d);
+}
+
+static int list_static(const struct listing *l, uint64_t after)
+{
+	int scope = dir_scope(l->dir.kind), rc = 0;
+
+	for (uint64_t k = after; k < NODE_N_KINDS && rc == 0; k++) {
+		const struct file_kind *f = file_kind((enum node_kind)k);
+
+		if (f->scope & (unsigned)scope)
+			rc = list_node(l, f->name,
+				       (struct node){ (enum node_kind)k, l->dir.number, 0 },
+				       FIRST_COOKIE + 1 + k);
+	}
+	return rc;
+}
+
+static int list_tenants(struct tree *t, const struct listing *l, uint64_t after)
+{
+	struct tenant_info info;
+	int rc = 0;
+
+	while (rc == 0 && tenants_next(t->tenants, (uint32_t)after, &info) == 0) {
+		after = info.number;
+		rc = list_node(l, info.name, (struct node){ NODE_TENANT, info.number, 0 },
+			       FIRST_COOKIE + after);
+	}
+	return rc;
+}
+
+static int list_collections(const struct listing *l, struct inside *in, uint64_t after)
+{
+	struct collection_info info;
+	int rc = 0;
+
+	while (rc == 0 && engine_collection_next(in->engine, (uint32_t)after, &info) == 0) {
+		after = info.cid;
+		if (info.cid != in->cid)
+			rc = list_node(l, info.name, (struct node){ NODE_COLLECTION, info.cid, 0 },
+				       FIRST_COOKIE + after);
+	}
+	return rc;
+}
+
+static int list_item(void *ctx, const char *name, uint32_t item)
+{
+	const struct listing *l = ctx;
+	enum node_kind k = l->dir.kind == NODE_INGEST ? NODE_RECEIPT : NODE_VECTOR;
+
+	return list_node(l, name, (struct node){ k, l->dir.number, item },
+			 FIRST_COOKIE + (uint64_t)item);
+}
+
+static int list_dots(const struct listing *l, uint64_t off)
+{
+	struct tree_dirent d = { ".", node_encode(l->dir), S_IFDIR, 1 };
+	int rc = 0;
+
+	if (off < 1)
+		rc = l->add(l->ctx, &d);
+	d = (struct tree_dirent){ "..", NODE_ROOT_NUMBER, S_IFDIR, 2 };
+	return rc == 0 && off < 2 ? l->add(l->ctx, &d) : rc;
+}
+
+/* Returns below 0 on errors only; 1 when the reply was full. */
+static int list_dir(struct tree *t, struct listing *l, uint64_t off, struct err *e)
+{
+	uint64_t after = off > FIRST_COOKIE ? off - FIRST_COOKIE : 0;
+	struct inside in;
+	int rc = tree_enter(t, l->dir, file_kind(l->dir.kind)->access_read, &in, e);
+
+	if (rc < 0)
+		return rc;
+	rc = list_dots(l, off);
+	if (rc)
+		; /* full already */
+	else if (dir_scope(l->dir.kind))
+		rc = list_static(l, after);
+	else if (l->dir.kind == NODE_TENANTS)
+		rc = list_tenants(t, l, after);
+	else if (l->dir.kind == NODE_COLLECTIONS)
+		rc = list_collections(l, &in, after);
+	else
+		rc = dir_ops(l->dir.kind)->next(t, &in, after, LIST_CHUNK, list_item, l, e);
+	tree_leave(&in);
+	return rc;
+}
+
+int tree_readdir(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off,
+		 int (*add)(void *ctx, const struct tree_dirent *d), void *ctx)
+{
+	struct handle *h = handles_get(t->handles, handle);
+	struct err e = { 0 };
+	struct listing l = { add, ctx, { 0 } };
+	int rc;
+
+	if (!h || h->ops)
+		return -EBADF;
+	l.dir = h->node;
+	rc = list_dir(t, &l, off, &e);
+	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
+}
+
+void tree_releasedir(struct tree *t, uint64_t handle)
+{
+	tree_release(t, handle);
+}

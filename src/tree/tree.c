@@ -1,0 +1,478 @@
+/*
+ * tree.c: operations on nodes and handles: attributes, open, read, write, flush, release.
+ *
+ * Each resolves the node, enters its tenant with what the table of files says the operation needs (so a status holds for handles
+ * that were open before, too), and lets the file's ops do it. What readers get is rendered once, at open, except for files that read by
+ * themselves. Directories are in dir.c.
+ *
+ * Lock order: a handle's lock, then whatever the ops take (live receipts, callers, tenant and below).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "tree/error_file.h"
+#include "tree/file.h"
+#include "tree/handle.h"
+
+/* ---- life ---- */
+
+static int tree_init(struct tree *t, struct err *e)
+{
+	int rc = callers_new(&t->callers, e);
+
+	if (rc == 0)
+		rc = handles_new(&t->handles, e);
+	if (rc == 0)
+		rc = snapshots_new(&t->snapshots, e);
+	if (rc == 0)
+		rc = live_new(&t->live, e);
+	return rc;
+}
+
+int tree_new(const struct tree_options *o, struct tree **ret, struct err *e)
+{
+	struct tree *t = mem_zalloc(1, sizeof(*t));
+	int rc;
+
+	if (!t)
+		return err_nomem(e);
+	t->options = *o;
+	t->tenants = o->tenants;
+	t->started_ns = clock_wall_ns();
+	mutex_init(&t->metadata_lock);
+	rc = tree_init(t, e);
+	if (rc < 0) {
+		tree_free(t);
+		return rc;
+	}
+	*ret = t;
+	return 0;
+}
+
+static void end_handle(struct tree *t, struct handle *h)
+{
+	if (h->ops && h->ops->release)
+		h->ops->release(t, h);
+	if (h->has_snapshot)
+		snapshots_closed(t->snapshots, node_encode(h->node));
+}
+
+void tree_free(struct tree *t)
+{
+	struct handle *h;
+
+	if (!t)
+		return;
+	for (uint64_t pos = 0; t->handles && (h = handles_next(t->handles, &pos));) {
+		end_handle(t, h);
+		handles_close(t->handles, pos - 1);
+	}
+	live_free(t->live);
+	snapshots_free(t->snapshots);
+	handles_free(t->handles);
+	callers_free(t->callers);
+	mutex_destroy(&t->metadata_lock);
+	mem_free(t);
+}
+
+/* ---- what every operation does ---- */
+
+int tree_node(uint64_t number, struct node *ret, struct err *e)
+{
+	if (node_decode(number, ret))
+		return 0;
+	*ret = (struct node){ NODE_ROOT, 0, 0 };
+	return err_set(e, -ESTALE, "no such node number");
+}
+
+int tree_enter(struct tree *t, struct node n, enum tenant_access access, struct inside *ret,
+	       struct err *e)
+{
+	*ret = (struct inside){ 0 };
+	if (n.number == 0)
+		return 0;
+	return tenant_enter(t->tenants, n.number, access, ret, e);
+}
+
+void tree_leave(struct inside *in)
+{
+	if (in->tenant)
+		tenant_leave(in);
+}
+
+/* What a program asks just to see whether it is there is no failure to be counted. */
+static bool is_failure(int rc)
+{
+	return rc != -ENOENT && rc != -ENODATA && rc != -ENODEV;
+}
+
+int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e)
+{
+	struct inside in;
+
+	if (e->code != rc || !e->text[0])
+		err_set(e, rc, "%s", strerror(-rc));
+	error_post(t, who, n, e);
+	if (is_failure(rc) && n.number &&
+	    tenant_enter(t->tenants, n.number, TENANT_LOOK, &in, NULL) == 0) {
+		tenant_count_error(&in);
+		tenant_leave(&in);
+	}
+	return rc;
+}
+
+/* ---- attributes ---- */
+
+int tree_getattr(struct tree *t, const struct caller *who, uint64_t number, struct tree_entry *ret)
+{
+	struct err e = { 0 };
+	struct node n;
+	int rc = tree_node(number, &n, &e);
+
+	if (rc == 0)
+		rc = attr_entry(t, who, n, ret, &e);
+	return rc < 0 ? tree_fail(t, who, n, rc, &e) : 0;
+}
+
+/* Control files take any size and keep their own; by path only "empty it" is meant. */
+static int set_size(struct tree *t, const struct caller *who, struct node n, uint64_t handle,
+		    uint64_t size, struct err *e)
+{
+	const struct file_ops *ops = file_kind(n.kind)->ops;
+	struct handle *h = handle == TREE_NO_HANDLE ? NULL : handles_get(t->handles, handle);
+	int rc;
+
+	if (!ops)
+		return err_set(e, -EISDIR, "a directory has no size to be set");
+	if (!ops->truncate)
+		return ops->control || ops->write
+			       ? 0
+			       : err_set(e, -EPERM, "the file cannot be written");
+	if (!h)
+		return size == 0
+			       ? 0
+			       : err_set(e, -EINVAL, "a size can be set only through an open file");
+	mutex_lock(&h->lock);
+	rc = ops->truncate(t, who, h, size, e);
+	mutex_unlock(&h->lock);
+	return rc;
+}
+
+static int setattr(struct tree *t, const struct caller *who, struct node n, uint64_t handle,
+		   unsigned what, const struct stat *to, struct err *e)
+{
+	struct inside in;
+	int rc = 0;
+
+	if (what & TREE_SET_SIZE) {
+		rc = tree_enter(t, n, file_kind(n.kind)->access_write, &in, e);
+		if (rc < 0)
+			return rc;
+		rc = set_size(t, who, n, handle, (uint64_t)to->st_size, e);
+		tree_leave(&in);
+	}
+	return rc < 0 ? rc : attr_set(t, who, n, what, to, e);
+}
+
+int tree_setattr(struct tree *t, const struct caller *who, uint64_t number, uint64_t handle,
+		 unsigned what, const struct stat *to, struct tree_entry *ret)
+{
+	struct err e = { 0 };
+	struct node n;
+	int rc = tree_node(number, &n, &e);
+
+	if (rc == 0)
+		rc = setattr(t, who, n, handle, what, to, &e);
+	if (rc == 0)
+		rc = attr_entry(t, who, n, ret, &e);
+	return rc < 0 ? tree_fail(t, who, n, rc, &e) : 0;
+}
+
+size_t tree_dependents(uint64_t number, uint64_t *ret, size_t max)
+{
+	struct node n;
+	int scope;
+	size_t count = 0;
+
+	if (!node_decode(number, &n) || (n.kind != NODE_TENANT && n.kind != NODE_COLLECTION))
+		return 0;
+	scope = n.kind == NODE_TENANT ? SCOPE_TENANT : SCOPE_COLLECTION;
+	for (int k = 0; k < NODE_N_KINDS && count < max; k++)
+		if ((file_kind((enum node_kind)k)->scope & (unsigned)scope))
+			ret[count++] = node_encode((struct node){ (enum node_kind)k, n.number, 0 });
+	return count;
+}
+
+/* ---- open ---- */
+
+static bool wants_read(int flags)
+{
+	return (flags & O_ACCMODE) != O_WRONLY;
+}
+
+static bool wants_write(int flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+static int check_open(struct tree *t, struct node n, int flags, struct err *e)
+{
+	const struct file_kind *k = file_kind(n.kind);
+	struct inside in;
+	int rc;
+
+	if (!k->ops)
+		return err_set(e, -EISDIR, "it is a directory");
+	if (wants_write(flags) && !k->ops->control && !k->ops->write)
+		return err_set(e, -EPERM, "%s cannot be written", k->name);
+	if (wants_write(flags) && t->options.read_only && k->ops->control &&
+	    k->access_write != TENANT_READ)
+		return err_set(e, -EROFS, "the filesystem is mounted read-only");
+	rc = tree_enter(t, n, wants_write(flags) ? k->access_write : k->access_read, &in, e);
+	if (rc == 0)
+		tree_leave(&in);
+	return rc;
+}
+
+/* A file that is opened for writing too may have nothing to be read yet. */
+static int take_snapshot(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	int rc = 0;
+
+	if (!wants_read(h->flags) || h->ops->read || !h->ops->render)
+		return 0;
+	if (h->snapshot.len == 0)
+		rc = h->ops->render(t, who, h->node, &h->snapshot, e);
+	if (rc == 0 && buf_failed(&h->snapshot))
+		rc = err_nomem(e);
+	if (wants_write(h->flags) && (rc == -ENOENT || rc == -ENODATA)) {
+		buf_clear(&h->snapshot);
+		rc = 0;
+	}
+	if (rc < 0)
+		return rc;
+	snapshots_opened(t->snapshots, node_encode(h->node), h->snapshot.len);
+	h->has_snapshot = true;
+	return 0;
+}
+
+static int open_handle(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	int rc = h->ops->open ? h->ops->open(t, who, h, e) : 0;
+
+	if (rc < 0)
+		return rc;
+	rc = take_snapshot(t, who, h, e);
+	if (rc < 0)
+		end_handle(t, h);
+	return rc;
+}
+
+int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags,
+		   uint64_t *ret_handle, struct err *e)
+{
+	struct handle *h;
+	int rc = check_open(t, n, flags, e);
+
+	if (rc == 0)
+		rc = handles_open(t->handles, ret_handle, &h, e);
+	if (rc < 0)
+		return rc;
+	h->node = n;
+	h->ops = file_kind(n.kind)->ops;
+	h->flags = flags;
+	mutex_lock(&h->lock);
+	rc = open_handle(t, who, h, e);
+	mutex_unlock(&h->lock);
+	if (rc < 0)
+		handles_close(t->handles, *ret_handle);
+	return rc;
+}
+
+int tree_open(struct tree *t, const struct caller *who, uint64_t number, int flags,
+	      uint64_t *ret_handle, bool *ret_noflush)
+{
+	struct err e = { 0 };
+	struct node n;
+	int rc = tree_node(number, &n, &e);
+
+	if (rc == 0)
+		rc = tree_open_node(t, who, n, flags, ret_handle, &e);
+	if (rc < 0)
+		return tree_fail(t, who, n, rc, &e);
+	*ret_noflush = !file_kind(n.kind)->ops->flush || !wants_write(flags);
+	return 0;
+}
+
+/* ---- read, write ---- */
+
+static int read_locked(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+		       size_t n, struct buf *ret, struct err *e)
+{
+	struct inside in;
+	int rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_read, &in, e);
+
+	if (rc < 0)
+		return rc;
+	if (h->ops->read) {
+		rc = h->ops->read(t, who, h, off, n, ret, e);
+	} else if (off < h->snapshot.len) {
+		size_t left = h->snapshot.len - (size_t)off;
+
+		buf_add(ret, h->snapshot.data + off, n < left ? n : left);
+	}
+	tree_leave(&in);
+	return rc == 0 && buf_failed(ret) ? err_nomem(e) : rc;
+}
+
+static int bad_handle(struct err *e)
+{
+	return err_set(e, -EBADF, "no such open file");
+}
+
+int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off, size_t n,
+	      struct buf *ret)
+{
+	struct handle *h = handles_get(t->handles, handle);
+	struct err e = { 0 };
+	int rc;
+
+	if (!h || !h->ops)
+		return bad_handle(&e);
+	mutex_lock(&h->lock);
+	rc = read_locked(t, who, h, off, n, ret, &e);
+	mutex_unlock(&h->lock);
+	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
+}
+
+/* One write is one unit, wherever it is said to stand. Some programs write the newline by itself: it ends what was applied. */
+static long write_control(struct tree *t, const struct caller *who, struct handle *h, const char *p,
+			  size_t n, struct err *e)
+{
+	int rc;
+
+	if (n > LIMIT_CONTROL_WRITE)
+		return err_set(e, -E2BIG, "a write of %zu bytes to a control file, at most %d", n,
+			       LIMIT_CONTROL_WRITE);
+	if (h->applied && n == 1 && p[0] == '\n')
+		return 1;
+	rc = h->ops->control(t, who, h->node, p, n, e);
+	h->applied = rc == 0;
+	return rc < 0 ? rc : (long)n;
+}
+
+static long write_locked(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+			 const void *p, size_t n, struct err *e)
+{
+	struct inside in;
+	long rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_write, &in, e);
+
+	if (rc < 0)
+		return rc;
+	if (h->ops->write)
+		rc = h->ops->write(t, who, h, off, p, n, e);
+	else if (h->ops->control)
+		rc = write_control(t, who, h, p, n, e);
+	else
+		rc = err_set(e, -EPERM, "the file cannot be written");
+	tree_leave(&in);
+	return rc;
+}
+
+long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off,
+		const void *p, size_t n)
+{
+	struct handle *h = handles_get(t->handles, handle);
+	struct err e = { 0 };
+	long rc;
+
+	if (!h || !h->ops)
+		return bad_handle(&e);
+	mutex_lock(&h->lock);
+	rc = write_locked(t, who, h, off, p, n, &e);
+	mutex_unlock(&h->lock);
+	return rc < 0 ? tree_fail(t, who, h->node, (int)rc, &e) : rc;
+}
+
+/* Not refused by a status here: what is committed asks for itself, and closing a file that was only read is always fine. */
+int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
+{
+	struct handle *h = handles_get(t->handles, handle);
+	struct err e = { 0 };
+	int rc;
+
+	if (!h || !h->ops)
+		return bad_handle(&e);
+	if (!h->ops->flush)
+		return 0;
+	mutex_lock(&h->lock);
+	rc = h->ops->flush(t, who, h, &e);
+	mutex_unlock(&h->lock);
+	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
+}
+
+int tree_fsync(struct tree *t, const struct caller *who, uint64_t handle)
+{
+	return tree_flush(t, who, handle);
+}
+
+void tree_release(struct tree *t, uint64_t handle)
+{
+	struct handle *h = handles_get(t->handles, handle);
+
+	if (!h)
+		return;
+	mutex_lock(&h->lock);
+	end_handle(t, h);
+	mutex_unlock(&h->lock);
+	handles_close(t->handles, handle);
+}
+
+/* ---- df ---- */
+
+#define STATFS_BLOCK 4096u
+
+/* Below a tenant with limits, its limits are what is full or free. */
+static void limit_statfs(struct tree *t, struct node n, struct statvfs *st)
+{
+	uint64_t vectors, bytes, max_bytes, max_vectors;
+	struct tenant_info info;
+	struct inside in;
+	uint32_t tenant, collections;
+
+	if (tenants_of_collection(t->tenants, n.number, &tenant) < 0 ||
+	    tenants_info(t->tenants, tenant, &info) < 0 ||
+	    tenant_enter(t->tenants, tenant, TENANT_LOOK, &in, NULL) < 0)
+		return;
+	engine_usage(in.engine, &vectors, &bytes, &collections);
+	tenant_leave(&in);
+	max_bytes = info.quota.max[QUOTA_MAX_BYTES];
+	max_vectors = info.quota.max[QUOTA_MAX_VECTORS];
+	if (max_bytes != QUOTA_UNLIMITED) {
+		st->f_bsize = st->f_frsize = STATFS_BLOCK;
+		st->f_blocks = max_bytes / STATFS_BLOCK;
+		st->f_bfree = st->f_bavail = bytes < max_bytes ? (max_bytes - bytes) / STATFS_BLOCK
+							       : 0;
+	}
+	if (max_vectors != QUOTA_UNLIMITED) {
+		st->f_files = max_vectors;
+		st->f_ffree = st->f_favail = vectors < max_vectors ? max_vectors - vectors : 0;
+	}
+}
+
+int tree_statfs(struct tree *t, uint64_t number, struct statvfs *ret)
+{
+	struct node n;
+
+	if (statvfs(t->options.data, ret) < 0)
+		return -errno;
+	ret->f_namemax = LIMIT_ID;
+	if (node_decode(number, &n) && n.number)
+		limit_statfs(t, n, ret);
+	return 0;
+}
