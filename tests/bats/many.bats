@@ -1,0 +1,35 @@
+#!/usr/bin/env bats
+# A thousand tenants on one mount: bounded memory, no threads or open files for each.
+
+load helper
+
+daemon_threads() {
+    ls "/proc/$(daemon_pid)/task" | wc -l
+}
+
+daemon_files() {
+    ls "/proc/$(daemon_pid)/fd" | wc -l
+}
+
+@test "1,000 tenants with 100 vectors each" {
+    mount_fs
+    cd "$MNT/tenants"
+    seq 100 | awk '{ print "v" $1 "\t" cos($1), sin($1) }' > "$BATS_TEST_TMPDIR/v"
+    for i in $(seq 1000); do
+        mkdir "t$i"
+        echo "$(< "$BATS_TEST_TMPDIR/v")" > "t$i/ingest/v"
+    done
+    assert_equal "$(ls -U | wc -l)" 1000
+    for i in 1 250 500 750 1000; do
+        assert_equal "$(sed -n 's/^vectors //p' "t$i/stats")" 100
+        echo "k=1 $(awk 'BEGIN { print cos(42), sin(42) }')" > "t$i/query"
+        assert_equal "$(cut -f1 "t$i/results")" v42
+    done
+    [ "$(daemon_files)" -lt 1200 ]
+    [ "$(daemon_threads)" -lt 200 ]
+    local rss
+    rss=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$(daemon_pid)/status")
+    [ "$rss" -lt 400000 ]
+    run sed -n 's/^vectors //p' "$MNT/stats"
+    assert_output 100000
+}

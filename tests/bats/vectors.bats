@@ -1,0 +1,135 @@
+#!/usr/bin/env bats
+# vectors/ID: read, write, remove one; names stream; sizes are known. delete: many at once.
+
+load helper
+
+setup() {
+    mount_fs
+    T=$MNT/tenants/t
+    mkdir "$T"
+    cd "$T" || return
+}
+
+@test "write, read, replace, remove" {
+    echo "1 2 3" > vectors/a
+    run cat vectors/a
+    assert_output '{"id":"a","vector":[1,2,3]}'
+    echo '{"vector":[3,2,1],"metadata":{"k":"v"},"text":"t"}' > vectors/a
+    run cat vectors/a
+    assert_output '{"id":"a","vector":[3,2,1],"metadata":{"k":"v"},"text":"t"}'
+    rm vectors/a
+    run cat vectors/a
+    assert_failure
+    assert_output --partial "No such file"
+}
+
+@test "what is read can be written back, floats are exact" {
+    echo "0.1 1e-30 3.4028235e+38 -0.33333334" > vectors/x
+    cat vectors/x > "$BATS_TEST_TMPDIR/x"
+    sed 's/"id":"x"/"id":"y"/' "$BATS_TEST_TMPDIR/x" > vectors/y
+    run cat vectors/y
+    assert_output "$(sed 's/"id":"x"/"id":"y"/' "$BATS_TEST_TMPDIR/x")"
+    run cat vectors/x
+    assert_output '{"id":"x","vector":[0.1,1e-30,3.4028235e+38,-0.33333334]}'
+}
+
+@test "a file holds one vector, under its own name" {
+    echo "1 2" > vectors/seed
+    run bash -c 'printf "1 2\n3 4\n" > vectors/two'
+    assert_failure
+    run bash -c 'echo "{\"id\":\"other\",\"vector\":[1,2]}" > vectors/a'
+    assert_failure
+    run ls vectors
+    assert_output seed
+}
+
+@test "touch creates nothing" {
+    touch vectors/nothing
+    run ls vectors
+    assert_output ""
+}
+
+@test "stat knows the size" {
+    printf 'a\t0.5 0.25\nb\t1e-7 123456\n' > ingest/f
+    for f in a b; do
+        assert_equal "$(stat -c %s vectors/$f)" "$(cat vectors/$f | wc -c)"
+    done
+}
+
+@test "names are listed in insertion order, replacement keeps the place" {
+    printf 'z\t1 2\na\t1 2\nm\t1 2\n' > ingest/f
+    echo "5 6" > vectors/z
+    run ls -U vectors
+    assert_output "$(printf 'z\na\nm')"
+}
+
+@test "thousands of names, some removed while listing" {
+    seq 5000 | awk '{ print "id" $1 "\t" $1, 1 }' > ingest/many
+    assert_equal "$(ls -U vectors | wc -l)" 5000
+    rm -r vectors/id1*
+    assert_equal "$(ls -U vectors | grep -c id1)" 0
+    find vectors -type f -delete
+    assert_equal "$(ls -U vectors | wc -l)" 0
+}
+
+@test "delete removes lines of IDs as one batch, unknown ones are ignored" {
+    printf 'a\t1 2\nb\t1 3\nc\t1 4\nd\t1 5\n' > ingest/f
+    printf 'a\nnone\nc\n' > delete
+    run ls vectors
+    assert_output "$(printf 'b\nd')"
+    echo b > delete
+    printf d > delete
+    run ls vectors
+    assert_output ""
+}
+
+@test "a star alone empties the collection" {
+    printf 'a\t1 2\nb\t1 3\n' > ingest/f
+    printf 'x\n*\n' > delete
+    assert_equal "$(ls vectors | wc -l)" 2
+    echo '*' > delete
+    run ls vectors
+    assert_output ""
+    assert_equal "$(sed -n 's/^vectors //p' stats)" 0
+    echo "1 2 3" > ingest/other # an empty collection takes any dimension again
+}
+
+@test "delete refuses what no ID can be" {
+    echo "1 2" > vectors/a
+    run bash -c 'echo "a/b" > delete'
+    assert_failure
+    assert_output --partial "Invalid argument"
+    run bash -c 'head -c 300 /dev/zero | tr "\0" x > delete'
+    assert_failure
+    run ls vectors
+    assert_output a
+}
+
+@test "extended attributes are the metadata" {
+    command -v setfattr > /dev/null || command -v python3 > /dev/null || skip "no tool for extended attributes"
+    echo '{"vector":[1,2],"metadata":{"lang":"en","n":3}}' > vectors/a
+    run python3 - <<'PY'
+import os
+print(sorted(os.listxattr("vectors/a")), os.getxattr("vectors/a", "user.lang"))
+os.setxattr("vectors/a", "user.lang", b"de")
+os.removexattr("vectors/a", "user.n")
+print(sorted(os.listxattr("vectors/a")), os.getxattr("vectors/a", "user.lang"))
+PY
+    assert_success
+    assert_line --index 0 "['user.lang', 'user.n'] b'en'"
+    assert_line --index 1 "['user.lang'] b'de'"
+    run cat vectors/a
+    assert_output '{"id":"a","vector":[1,2],"metadata":{"lang":"de"}}'
+}
+
+@test "removed and replaced vectors are not found any more" {
+    printf 'a\t1 0\nb\t0 1\n' > ingest/f
+    rm vectors/a
+    echo "k=5 1 0" > query
+    run cut -f1 results
+    assert_output b
+    echo "1 0" > vectors/b
+    echo "k=5 1 0" > query
+    run cat results
+    assert_output "$(printf 'b\t0')"
+}
