@@ -1,0 +1,420 @@
+/*
+ * num.c: decimal to float and back, mostly in double arithmetic.
+ *
+ * Parsing departs from Clinger's fast path, which wants exact operands: up to 19 digits (as a
+ * 64-bit integer) are scaled by a table's power of ten in double, which is wrong by at most RISK
+ * units in the last place. That decides the float unless the double lies that close to the middle between
+ * two floats; then, and where floats are subnormal or overflow, strtof is asked.
+ *
+ * Printing looks for the fewest digits inside the interval of decimals that read back as v, scaled
+ * to nine digits. Where the double's error could change the answer, printf and strtof decide.
+ *
+ * No locale: strtof sees digits and an exponent only, never a decimal point.
+ */
+#include "base/num.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DIGITS_U64  19	       /* decimal digits that always fit into 64 bits */
+#define POWER_MAX   60	       /* 1e-60 * 10^19 is below every float */
+#define RISK	    8	       /* three roundings make at most 3 ulp; the rest is margin */
+#define MIDDLE	    0x10000000 /* the 29 bits that a float lacks, half way */
+#define DIGITS_SLOW 128	       /* the middle of two floats has at most 113 digits */
+
+/* Correctly rounded; exact up to 1e22. */
+static const double power_of_ten[POWER_MAX + 1] = {
+	1e0,  1e1,  1e2,  1e3,	1e4,  1e5,  1e6,  1e7,	1e8,  1e9,  1e10, 1e11, 1e12,
+	1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23, 1e24, 1e25,
+	1e26, 1e27, 1e28, 1e29, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37, 1e38,
+	1e39, 1e40, 1e41, 1e42, 1e43, 1e44, 1e45, 1e46, 1e47, 1e48, 1e49, 1e50, 1e51,
+	1e52, 1e53, 1e54, 1e55, 1e56, 1e57, 1e58, 1e59, 1e60,
+};
+
+static bool is_digit(char c)
+{
+	return (unsigned char)(c - '0') < 10;
+}
+
+/* A number's parts: value = digits (the point left out) * 10^exp10. */
+struct decimal_text {
+	const char *digits; /* digits and at most one point */
+	const char *digits_end;
+	size_t n_digits;
+	uint64_t mantissa; /* of all digits, modulo 2^64 */
+	int64_t exp10;
+	bool negative;
+};
+
+/* An exponent that is there but has no digits is not part of the number, as in strtof. */
+static const char *scan_exponent(const char *s, const char *end, int64_t *exp10)
+{
+	const char *p = s + 1;
+	bool negative = false;
+	int64_t e = 0;
+
+	if (p < end && (*p == '-' || *p == '+'))
+		negative = *p++ == '-';
+	if (p >= end || !is_digit(*p))
+		return s;
+	for (; p < end && is_digit(*p); p++)
+		if (e < INT64_MAX / 100)
+			e = e * 10 + (*p - '0');
+	*exp10 += negative ? -e : e;
+	return p;
+}
+
+static const char *scan_digits(const char *p, const char *end, uint64_t *mantissa)
+{
+	uint64_t m = *mantissa;
+
+	for (; p < end && is_digit(*p); p++)
+		m = m * 10 + (uint64_t)(*p - '0');
+	*mantissa = m;
+	return p;
+}
+
+static const char *scan(const char *s, const char *end, struct decimal_text *t)
+{
+	const char *p = s;
+
+	t->negative = false;
+	t->mantissa = 0;
+	t->exp10 = 0;
+	if (p < end && (*p == '-' || *p == '+'))
+		t->negative = *p++ == '-';
+	t->digits = p;
+	p = scan_digits(p, end, &t->mantissa);
+	t->n_digits = (size_t)(p - t->digits);
+	if (p < end && *p == '.') {
+		const char *fraction = ++p;
+
+		p = scan_digits(p, end, &t->mantissa);
+		t->exp10 = -(p - fraction);
+		t->n_digits += (size_t)(p - fraction);
+	}
+	t->digits_end = p;
+	if (t->n_digits == 0)
+		return NULL;
+	if (p < end && (*p == 'e' || *p == 'E'))
+		p = scan_exponent(p, end, &t->exp10);
+	return p;
+}
+
+/*
+ * More than 19 digits: keeps the first 19 that count. What is dropped is below 1e-18 of the value,
+ * which RISK covers.
+ */
+static void shorten(struct decimal_text *t)
+{
+	int n = 0;
+
+	t->mantissa = 0;
+	for (const char *p = t->digits; p < t->digits_end; p++) {
+		if (*p == '.' || (n == 0 && *p == '0'))
+			continue;
+		if (n < DIGITS_U64) {
+			t->mantissa = t->mantissa * 10 + (uint64_t)(*p - '0');
+			n++;
+		} else {
+			t->exp10++;
+		}
+	}
+}
+
+/*
+ * exp10 belongs to all digits here. Digits that are cut count as one 1 behind the others: no middle
+ * between two floats is that long.
+ */
+static float round_slowly(const struct decimal_text *t, int64_t exp10)
+{
+	char text[DIGITS_SLOW + 32];
+	bool rest = false;
+	int n = 0;
+
+	for (const char *p = t->digits; p < t->digits_end; p++) {
+		if (*p == '.' || (n == 0 && *p == '0'))
+			continue;
+		if (n < DIGITS_SLOW) {
+			text[n++] = *p;
+			continue;
+		}
+		rest = rest || *p != '0';
+		exp10++;
+	}
+	if (rest) {
+		text[n++] = '1';
+		exp10--;
+	}
+	if (exp10 > 9999 || exp10 < -9999)
+		exp10 = exp10 < 0 ? -9999 : 9999;
+	snprintf(text + n, sizeof(text) - (size_t)n, "e%d", (int)exp10);
+	return strtof(text, NULL);
+}
+
+static bool is_sure(double d)
+{
+	uint64_t bits;
+
+	if (d < FLT_MIN || d > FLT_MAX)
+		return false;
+	memcpy(&bits, &d, sizeof(bits));
+	bits &= (1u << 29) - 1;
+	return bits - (MIDDLE - RISK) > 2 * RISK;
+}
+
+static float to_float(struct decimal_text *t)
+{
+	int64_t exp10 = t->exp10;
+	double d;
+
+	if (t->n_digits > DIGITS_U64)
+		shorten(t);
+	if (t->mantissa == 0)
+		return 0;
+	if (t->exp10 >= -POWER_MAX && t->exp10 <= POWER_MAX) {
+		d = (double)t->mantissa;
+		if (t->exp10 < 0)
+			d /= power_of_ten[-t->exp10];
+		else
+			d *= power_of_ten[t->exp10];
+		if (is_sure(d))
+			return (float)d;
+	}
+	return round_slowly(t, exp10);
+}
+
+const char *num_parse_float(const char *s, const char *end, float *ret)
+{
+	struct decimal_text t;
+	const char *p = scan(s, end, &t);
+	float v;
+
+	if (!p)
+		return NULL;
+	v = to_float(&t);
+	*ret = t.negative ? -v : v;
+	return p;
+}
+
+/* digits * 10^exp10, no zero at the end of digits. */
+struct decimal {
+	uint32_t digits;
+	int n_digits;
+	int exp10;
+};
+
+static struct decimal make_decimal(uint64_t digits, int exp10)
+{
+	struct decimal d = { 0, 1, exp10 };
+
+	while (digits % 10 == 0) {
+		digits /= 10;
+		d.exp10++;
+	}
+	d.digits = (uint32_t)digits;
+	while (digits >= 10) {
+		digits /= 10;
+		d.n_digits++;
+	}
+	return d;
+}
+
+static bool reads_back(uint64_t digits, int exp10, float v)
+{
+	char text[40];
+
+	snprintf(text, sizeof(text), "%llue%d", (unsigned long long)digits, exp10);
+	return strtof(text, NULL) == v;
+}
+
+/*
+ * At powers of two the floats below lie closer than those above, so the next decimal above may read
+ * back where the nearest, below, does not.
+ */
+static struct decimal shortest_slowly(float v)
+{
+	for (int n = 1;; n++) {
+		char text[40], *e;
+		uint64_t digits;
+		int exp10;
+
+		snprintf(text, sizeof(text), "%.*e", n - 1, (double)v);
+		e = strchr(text, 'e');
+		exp10 = atoi(e + 1) - (n - 1);
+		digits = 0;
+		for (const char *p = text; p < e; p++)
+			if (is_digit(*p)) /* the point may look like anything */
+				digits = digits * 10 + (uint64_t)(*p - '0');
+		if (n == 9 || reads_back(digits, exp10, v))
+			return make_decimal(digits, exp10);
+		if (reads_back(digits + 1, exp10, v))
+			return make_decimal(digits + 1, exp10);
+	}
+}
+
+/* ldexp(1, exp2) without the call. */
+static double power_of_two(int exp2)
+{
+	uint64_t bits = (uint64_t)(exp2 + 1023) << 52;
+	double d;
+
+	memcpy(&d, &bits, sizeof(d));
+	return d;
+}
+
+static double scale(double a, int exp10)
+{
+	return exp10 < 0 ? a / power_of_ten[-exp10] : a * power_of_ten[exp10];
+}
+
+/*
+ * v > 0 and normal. a is v in units of 10^-exp10, nine digits before the point, wrong by 1e-7; half
+ * is half the distance to the next float. false when that error could matter.
+ */
+static bool shortest_fast(float v, struct decimal *ret)
+{
+	static const uint32_t step[] = { 1000, 100, 10, 1 };
+	const double unsure = 1e-5;
+	double a, half;
+	int exp2, exp10;
+	uint32_t bits;
+
+	memcpy(&bits, &v, sizeof(bits));
+	exp2 = (int)(bits >> 23) - 127;
+	exp10 = 8 - (exp2 * 1233 >> 12); /* log10(2) = 1233 / 4096 */
+	if (exp10 > 22 || exp10 < -21)
+		return false;
+	a = scale(v, exp10);
+	if (a >= 1e9)
+		a = scale(v, --exp10);
+	half = scale(power_of_two(exp2 - 24), exp10);
+	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++) {
+		uint64_t candidate = (uint64_t)(a / step[i] + 0.5) * step[i];
+		double off = fabs((double)candidate - a);
+
+		if ((bits & 0x7fffff) == 0 && off > half / 2 - unsure)
+			return false; /* power of two */
+		if (off > half + unsure)
+			continue;
+		if (off > half - unsure || fabs(off - 0.5 * step[i]) < unsure)
+			return false;
+		*ret = make_decimal(candidate, -exp10);
+		return true;
+	}
+	return false;
+}
+
+/* v is finite, > 0. */
+static struct decimal shortest(float v)
+{
+	struct decimal d;
+
+	return v >= FLT_MIN && shortest_fast(v, &d) ? d : shortest_slowly(v);
+}
+
+/* point, here and below: digits before the point, <= 0 when zeros lead. */
+static bool is_plain(const struct decimal *d)
+{
+	int point = d->n_digits + d->exp10;
+
+	return point > -4 && point <= 16;
+}
+
+static size_t decimal_length(const struct decimal *d)
+{
+	int point = d->n_digits + d->exp10;
+
+	if (!is_plain(d)) /* d.ddde-07: exponents of floats have two digits */
+		return (size_t)(d->n_digits + (d->n_digits > 1) + 4);
+	if (point <= 0)
+		return (size_t)(2 - point + d->n_digits);
+	return (size_t)(d->exp10 >= 0 ? point : d->n_digits + 1);
+}
+
+static void put_digits(char *p, uint32_t digits, int n)
+{
+	while (n > 0) {
+		p[--n] = (char)('0' + digits % 10);
+		digits /= 10;
+	}
+}
+
+static char *put_plain(char *p, const struct decimal *d)
+{
+	int point = d->n_digits + d->exp10;
+
+	if (point <= 0) {
+		memcpy(p, "0.000000", 8);
+		p += 2 - point;
+		put_digits(p, d->digits, d->n_digits);
+		return p + d->n_digits;
+	}
+	put_digits(p, d->digits, d->n_digits);
+	if (d->exp10 >= 0) {
+		memset(p + d->n_digits, '0', (size_t)d->exp10);
+		return p + point;
+	}
+	memmove(p + point + 1, p + point, (size_t)(d->n_digits - point));
+	p[point] = '.';
+	return p + d->n_digits + 1;
+}
+
+static char *put_scientific(char *p, const struct decimal *d)
+{
+	int e = d->n_digits + d->exp10 - 1;
+
+	put_digits(p + 1, d->digits, d->n_digits);
+	p[0] = p[1];
+	p[1] = '.';
+	p += d->n_digits > 1 ? d->n_digits + 1 : 1;
+	*p++ = 'e';
+	*p++ = e < 0 ? '-' : '+';
+	put_digits(p, (uint32_t)abs(e), 2);
+	return p + 2;
+}
+
+size_t num_format_float(char out[NUM_FLOAT_MAX], float v)
+{
+	struct decimal d;
+	char *p = out;
+
+	if (signbit(v))
+		*p++ = '-';
+	if (v == 0) {
+		*p++ = '0';
+		return (size_t)(p - out);
+	}
+	d = shortest(fabsf(v));
+	p = is_plain(&d) ? put_plain(p, &d) : put_scientific(p, &d);
+	return (size_t)(p - out);
+}
+
+size_t num_float_length(float v)
+{
+	size_t sign = signbit(v) ? 1 : 0;
+	struct decimal d;
+
+	if (v == 0)
+		return sign + 1;
+	d = shortest(fabsf(v));
+	return sign + decimal_length(&d);
+}
+
+bool num_parse_u64(const char *s, size_t n, uint64_t *ret)
+{
+	uint64_t v = 0;
+
+	if (n == 0)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!is_digit(s[i]) || __builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+			return false;
+	}
+	*ret = v;
+	return true;
+}

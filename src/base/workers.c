@@ -1,0 +1,120 @@
+/*
+ * workers.c: a linked queue under one mutex. Threads end when they are told to stop and the queue
+ * is empty, so jobs submitted by the last jobs still run.
+ */
+#include "base/workers.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+
+#include "base/lock.h"
+#include "base/mem.h"
+
+struct job {
+	struct job *next;
+	void (*run)(void *arg);
+	void *arg;
+};
+
+struct workers {
+	struct mutex lock;
+	struct cond wake;
+	struct job *first; /* lock */
+	struct job **tail; /* lock */
+	bool stopping;	   /* lock */
+
+	unsigned n_threads; /* const after workers_new */
+	pthread_t threads[];
+};
+
+/* NULL when there is nothing left and the pool is stopping. */
+static struct job *take(struct workers *w)
+{
+	struct job *job;
+
+	mutex_lock(&w->lock);
+	while (!w->first && !w->stopping)
+		cond_wait(&w->wake, &w->lock);
+	job = w->first;
+	if (job) {
+		w->first = job->next;
+		if (!w->first)
+			w->tail = &w->first;
+	}
+	mutex_unlock(&w->lock);
+	return job;
+}
+
+static void *work(void *arg)
+{
+	struct workers *w = arg;
+	struct job *job;
+
+	while ((job = take(w))) {
+		job->run(job->arg);
+		mem_free(job);
+	}
+	return NULL;
+}
+
+/* Signals belong to the main thread: workers inherit a full mask. */
+static void start_threads(struct workers *w, unsigned n_threads)
+{
+	sigset_t all, old;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (w->n_threads < n_threads &&
+	       pthread_create(&w->threads[w->n_threads], NULL, work, w) == 0)
+		w->n_threads++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+struct workers *workers_new(unsigned n_threads)
+{
+	struct workers *w;
+
+	w = mem_zalloc(1, sizeof(*w) + n_threads * sizeof(w->threads[0]));
+	if (!w)
+		return NULL;
+	mutex_init(&w->lock);
+	cond_init(&w->wake);
+	w->tail = &w->first;
+	start_threads(w, n_threads);
+	if (w->n_threads == 0) {
+		workers_free(w);
+		return NULL;
+	}
+	return w;
+}
+
+void workers_free(struct workers *w)
+{
+	if (!w)
+		return;
+	mutex_lock(&w->lock);
+	w->stopping = true;
+	cond_broadcast(&w->wake);
+	mutex_unlock(&w->lock);
+	for (unsigned i = 0; i < w->n_threads; i++)
+		pthread_join(w->threads[i], NULL);
+	cond_destroy(&w->wake);
+	mutex_destroy(&w->lock);
+	mem_free(w);
+}
+
+int workers_submit(struct workers *w, void (*run)(void *arg), void *arg)
+{
+	struct job *job = mem_alloc(1, sizeof(*job));
+
+	if (!job)
+		return -ENOMEM;
+	*job = (struct job){ .run = run, .arg = arg };
+	mutex_lock(&w->lock);
+	*w->tail = job;
+	w->tail = &job->next;
+	cond_signal(&w->wake);
+	mutex_unlock(&w->lock);
+	return 0;
+}
