@@ -6,9 +6,14 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/err.h"
+
+/* jansson exports two of the names below, so ours are other symbols. */
+#define json_string json_str
+#define json_array_size json_array_len
 
 struct json; /* a parsed value; owned by whoever parsed it, members are borrowed */
 
@@ -18,11 +23,13 @@ void json_free(struct json *j); /* NULL allowed */
 
 bool json_is_object(const struct json *j);
 bool json_is_array(const struct json *j);
+bool json_is_null(const struct json *j); /* the JSON value null */
 const struct json *json_member(const struct json *object, const char *name); /* NULL: none */
 /* Iterates an object's members in order: *iter starts NULL; false at the end. */
 bool json_next(const struct json *object, void **iter, const char **ret_name, const struct json **ret_value);
 bool json_string(const struct json *j, const char **ret, size_t *ret_len);
 bool json_number(const struct json *j, double *ret);
+bool json_whole(const struct json *j, int64_t *ret); /* false: also a number written with a fraction or exponent */
 bool json_bool(const struct json *j, bool *ret);
 size_t json_array_size(const struct json *array);
 const struct json *json_array_at(const struct json *array, size_t i);
