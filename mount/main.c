@@ -1,0 +1,165 @@
+/*
+ * main.c: ruvectorfs: checks what it was given, goes to the background, and returns 0 there only when the mount answers.
+ *
+ * The child keeps stderr until it is ready, so that what goes wrong is said on the terminal, and then tells the parent through a
+ * pipe. Exit codes are mount(8)'s.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "mount/datadir.h"
+#include "mount/mountpoint.h"
+#include "mount/session.h"
+
+#define READY_TIMEOUT_MS 30000
+
+static int fail(int code, const char *sentence)
+{
+	fprintf(stderr, "ruvectorfs: %s\n", sentence);
+	return code;
+}
+
+/* ---- what is mounted where ---- */
+
+/* Replaces *path, for the daemon's directory is / */
+static int make_absolute(char **path, struct err *e)
+{
+	char *absolute = realpath(*path, NULL);
+	char *copy = absolute ? mem_dup(absolute, strlen(absolute)) : NULL;
+
+	if (!absolute)
+		return err_set(e, -errno, "%s: %s", *path, strerror(errno));
+	free(absolute);
+	if (!copy)
+		return err_nomem(e);
+	mem_free(*path);
+	*path = copy;
+	return 0;
+}
+
+static int prepare(struct options *o, int *ret_lock, struct err *e)
+{
+	char *mountpoint = NULL;
+	struct stat st;
+	int rc;
+
+	if (lstat(o->mountpoint, &st) < 0 && errno == ENOENT) /* before DATA is made for nothing */
+		return err_set(e, -ENOENT, "%s: no such directory to mount on", o->mountpoint);
+	rc = datadir_lock(o->data, o->read_only, ret_lock, e);
+	if (rc < 0)
+		return rc;
+	rc = make_absolute(&o->data, e);
+	if (rc == 0)
+		rc = mountpoint_prepare(o->mountpoint, &mountpoint, e);
+	if (rc < 0)
+		return rc;
+	mem_free(o->mountpoint);
+	o->mountpoint = mem_dup(mountpoint, strlen(mountpoint));
+	free(mountpoint);
+	return o->mountpoint ? 0 : err_nomem(e);
+}
+
+/* ---- background ---- */
+
+struct child {
+	int ready_fd;
+};
+
+/* In the daemon, when the kernel is being answered: lets go of the terminal, then of the parent. */
+static void child_ready(void *ctx)
+{
+	struct child *c = ctx;
+	int null = open("/dev/null", O_RDWR);
+
+	log_to_syslog("ruvectorfs");
+	log_set_level(LOG_LEVEL_INFO);
+	for (int fd = 0; null >= 0 && fd <= 2; fd++)
+		dup2(null, fd);
+	if (null > 2)
+		close(null);
+	if (write(c->ready_fd, "1", 1) != 1)
+		log_warning("nobody waited for the mount");
+	close(c->ready_fd);
+}
+
+/* Waits for the child's word, or its end. */
+static int wait_ready(int fd, pid_t child)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int status, n;
+	char word;
+
+	do
+		n = poll(&p, 1, READY_TIMEOUT_MS);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return fail(
+			EXIT_MOUNT,
+			"the mount did not answer within 30 s; it goes on starting in the background");
+	if (read(fd, &word, 1) == 1)
+		return 0;
+	if (waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status))
+		return WEXITSTATUS(status);
+	return fail(EXIT_SYSTEM, "the daemon ended before the mount answered");
+}
+
+static int run_background(const struct options *o, int lock_fd)
+{
+	struct child c;
+	struct session_options s = { o, lock_fd, child_ready, &c };
+	int pipe_fd[2];
+	pid_t pid;
+
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return fail(EXIT_SYSTEM, strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		return fail(EXIT_SYSTEM, strerror(errno));
+	if (pid > 0) {
+		close(pipe_fd[1]);
+		return wait_ready(pipe_fd[0], pid);
+	}
+	close(pipe_fd[0]);
+	c.ready_fd = pipe_fd[1];
+	setsid();
+	if (chdir("/") < 0)
+		log_warning("/: %s", strerror(errno));
+	datadir_claim(lock_fd);
+	return session_run(&s);
+}
+
+static int run(struct options *o)
+{
+	struct err e = { 0 };
+	int lock_fd;
+
+	if (prepare(o, &lock_fd, &e) < 0)
+		return fail(EXIT_MOUNT, e.text);
+	if (o->foreground)
+		return session_run(&(struct session_options){ .options = o, .lock_fd = lock_fd });
+	return run_background(o, lock_fd);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	int rc = options_parse(&o, argc, argv);
+
+	log_to_stderr();
+	log_set_level(o.debug	     ? LOG_LEVEL_DEBUG
+		      : o.foreground ? LOG_LEVEL_INFO
+				     : LOG_LEVEL_WARNING);
+	if (rc == 0)
+		rc = run(&o);
+	options_release(&o);
+	return rc < 0 ? 0 : rc;
+}

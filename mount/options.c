@@ -1,0 +1,170 @@
+/*
+ * options.c: ruvectorfs [-f] [-d] [-o OPTION,...] DATA MOUNTPOINT
+ *
+ * Options come from a user, from mount(8) and from fstab alike: what only concerns those two is taken and ignored, what libfuse
+ * knows is handed on, anything else is refused by name.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "mount/options.h"
+#include "tenant/quota.h"
+
+#define THREADS_DEFAULT 128
+#define THREADS_MAX	4096
+
+static const char usage[] =
+	"usage: ruvectorfs [-f] [-d] [-o OPTION,...] DATA MOUNTPOINT\n"
+	"       umount MOUNTPOINT   |   fusermount3 -u MOUNTPOINT\n"
+	"\n"
+	"Mounts the vector store that is kept in the directory DATA (made when missing) at MOUNTPOINT.\n"
+	"\n"
+	"  -f  stay in the foreground, log to stderr      -d  also show every request\n"
+	"  -V  print the version                          -h  print this\n"
+	"\n"
+	"  -o allow_other     other users may use the mount; their permissions are enforced\n"
+	"  -o ro              nothing can be changed; queries are answered\n"
+	"  -o threads=N       requests served at once (128)\n"
+	"  -o tier=TIER       limits of new tenants: free, pro or unlimited (unlimited)\n"
+	"\n"
+	"exit status: 0 the mount answers, 1 wrong usage, 2 system error, 32 the mount failed\n";
+
+/* For mount(8) and fstab, or what is so anyway. */
+static const char *const ignored[] = {
+	"nofail",     "_netdev",     "user",	 "users",      "nouser", "owner",
+	"group",      "auto",	     "noauto",	 "defaults",   "rw",	 "default_permissions",
+	"relatime",   "strictatime", "lazytime", "nolazytime", "loud",	 "silent",
+	"async",      "suid",	     "dev",	 "exec",       "atime",	 "diratime",
+	"noiversion", "iversion",    NULL,
+};
+
+/* Handed to libfuse. */
+static const char *const for_fuse[] = {
+	"nosuid",  "nodev",	 "noexec",	  "noatime",	  "nodiratime", "sync",
+	"dirsync", "norelatime", "nostrictatime", "auto_unmount", NULL,
+};
+
+static bool one_of(const char *const *list, const char *s)
+{
+	for (; *list; list++)
+		if (strcmp(*list, s) == 0)
+			return true;
+	return false;
+}
+
+static int refuse(const char *what, const char *value)
+{
+	fprintf(stderr, "ruvectorfs: %s: %s\n", what, value);
+	return EXIT_USAGE;
+}
+
+static int take_threads(struct options *o, const char *value)
+{
+	uint64_t n;
+
+	if (!num_parse_u64(value, strlen(value), &n) || n < 1 || n > THREADS_MAX)
+		return refuse("threads must be a number from 1 to 4096", value);
+	o->threads = (unsigned)n;
+	return 0;
+}
+
+static int take_tier(struct options *o, const char *value)
+{
+	struct quota q;
+
+	if (strlen(value) >= sizeof(o->tier) || !quota_tier(value, &q))
+		return refuse("tier must be free, pro or unlimited", value);
+	snprintf(o->tier, sizeof(o->tier), "%s", value);
+	return 0;
+}
+
+static int take_option(struct options *o, const char *s)
+{
+	if (!*s || one_of(ignored, s) || strncmp(s, "x-", 2) == 0 || strncmp(s, "comment=", 8) == 0)
+		return 0;
+	if (strcmp(s, "allow_other") == 0)
+		o->allow_other = true;
+	else if (strcmp(s, "ro") == 0)
+		o->read_only = true;
+	else if (strncmp(s, "threads=", 8) == 0)
+		return take_threads(o, s + 8);
+	else if (strncmp(s, "tier=", 5) == 0)
+		return take_tier(o, s + 5);
+	else if (one_of(for_fuse, s))
+		buf_addf(&o->fuse, ",%s", s);
+	else
+		return refuse("unknown option", s);
+	return 0;
+}
+
+static int take_options(struct options *o, char *list)
+{
+	char *rest = list, *s;
+
+	while ((s = strsep(&rest, ","))) {
+		int rc = take_option(o, s);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int take_flag(struct options *o, int c)
+{
+	switch (c) {
+	case 'f':
+		o->foreground = true;
+		return 0;
+	case 'd':
+		o->debug = o->foreground = true;
+		return 0;
+	case 'o':
+		return take_options(o, optarg);
+	case 'h':
+		fputs(usage, stdout);
+		return -1;
+	case 'V':
+		puts("ruvectorfs " RUVECTORFS_VERSION);
+		return -1;
+	default:
+		fputs("try: ruvectorfs --help\n", stderr);
+		return EXIT_USAGE;
+	}
+}
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	int c, rc;
+
+	*o = (struct options){ .threads = THREADS_DEFAULT, .tier = "unlimited" };
+	while ((c = getopt_long(argc, argv, "fdo:hV", longs, NULL)) != -1) {
+		rc = take_flag(o, c);
+		if (rc)
+			return rc;
+	}
+	if (argc - optind != 2) {
+		fputs("ruvectorfs: DATA and MOUNTPOINT are needed\ntry: ruvectorfs --help\n",
+		      stderr);
+		return EXIT_USAGE;
+	}
+	o->data = mem_dup(argv[optind], strlen(argv[optind]));
+	o->mountpoint = mem_dup(argv[optind + 1], strlen(argv[optind + 1]));
+	return o->data && o->mountpoint ? 0 : EXIT_SYSTEM;
+}
+
+void options_release(struct options *o)
+{
+	mem_free(o->data);
+	mem_free(o->mountpoint);
+	buf_release(&o->fuse);
+}

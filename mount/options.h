@@ -1,0 +1,36 @@
+/*
+ * options.h: the command line of ruvectorfs.
+ */
+#ifndef RV_MOUNT_OPTIONS_H
+#define RV_MOUNT_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+
+/* Exit codes, as mount(8)'s. */
+enum {
+	EXIT_USAGE = 1,
+	EXIT_SYSTEM = 2,
+	EXIT_MOUNT = 32,
+};
+
+struct options {
+	char *data;           /* absolute once DATA exists; owned */
+	char *mountpoint;     /* absolute; owned */
+	bool foreground;
+	bool debug;
+	bool read_only;
+	bool allow_other;
+	unsigned threads;     /* at most so many requests at once */
+	char tier[16];        /* of new tenants */
+	struct buf fuse;      /* options that libfuse takes as they are: ",nosuid,nodev…" */
+};
+
+/* 0, or EXIT_USAGE after a sentence on stderr; -1: help or version was printed, all is well. */
+int options_parse(struct options *o, int argc, char **argv);
+void options_release(struct options *o);
+
+#define RUVECTORFS_VERSION "0.1.0"
+
+#endif
