@@ -1,9 +1,11 @@
 /*
- * file_delete.c: delete: lines of IDs that are removed as one batch; `*` alone empties the collection.
+ * file_delete.c: delete: lines of IDs that are removed as one batch; `*` alone empties the
+ * collection.
  *
- * The commit rules are those of ingest/: at the end of a write that ends with a newline and leaves exactly one line waiting, and at
- * every flush. IDs that do not exist are ignored, so that a list can be sent again. What waits is forgotten when the writer
- * is ended by a signal, or when a line is refused.
+ * The commit rules are those of ingest/: at the end of a write that ends with a newline and leaves
+ * exactly one line waiting, and at every flush. IDs that do not exist are ignored, so that a list
+ * can be sent again. What waits is forgotten when the writer is ended by a signal, or when a line
+ * is refused.
  */
 #include <errno.h>
 #include <string.h>
@@ -14,9 +16,9 @@
 #define PENDING_MAX (64u << 20) /* bytes of one batch of IDs */
 
 struct deletion {
-	struct buf lines;   /* what waits, the last line perhaps incomplete */
-	size_t n_lines;     /* complete ones */
-	size_t line_start;  /* of the incomplete last one */
+	struct buf lines;  /* what waits, the last line perhaps incomplete */
+	size_t n_lines;	   /* complete ones */
+	size_t line_start; /* of the incomplete last one */
 	struct err failed;
 };
 
@@ -48,7 +50,8 @@ static int take_lines(struct deletion *d, struct err *e)
 		int rc = 0;
 
 		if (len > LIMIT_ID)
-			return err_set(e, -EINVAL, "line %zu: an ID has at most %d bytes", d->n_lines + 1, LIMIT_ID);
+			return err_set(e, -EINVAL, "line %zu: an ID has at most %d bytes",
+				       d->n_lines + 1, LIMIT_ID);
 		if (!end)
 			return 0;
 		if (len > 0)
@@ -77,7 +80,8 @@ static size_t split(const struct deletion *d, struct id_ref *refs)
 	return n;
 }
 
-static int remove_refs(struct tree *t, uint32_t cid, const struct id_ref *refs, size_t n, struct err *e)
+static int remove_refs(struct tree *t, uint32_t cid, const struct id_ref *refs, size_t n,
+		       struct err *e)
 {
 	uint64_t n_removed;
 	struct inside in;
@@ -121,8 +125,8 @@ static int refuse_failed(const struct deletion *d, struct err *e)
 	return d->failed.code;
 }
 
-static long delete_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, const void *p,
-			 size_t n, struct err *e)
+static long delete_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+			 const void *p, size_t n, struct err *e)
 {
 	struct deletion *d = h->state;
 	int rc;
@@ -130,7 +134,10 @@ static long delete_write(struct tree *t, const struct caller *who, struct handle
 	if (d->failed.code)
 		return refuse_failed(d, e);
 	if (n > PENDING_MAX - d->lines.len)
-		return fail(d, err_set(e, -E2BIG, "more than %u bytes of IDs in one batch", PENDING_MAX), e);
+		return fail(
+			d,
+			err_set(e, -E2BIG, "more than %u bytes of IDs in one batch", PENDING_MAX),
+			e);
 	buf_add(&d->lines, p, n);
 	rc = buf_failed(&d->lines) ? err_nomem(e) : take_lines(d, e);
 	if (rc == 0 && d->n_lines == 1 && d->line_start == d->lines.len)
@@ -153,7 +160,8 @@ static int delete_flush(struct tree *t, const struct caller *who, struct handle 
 		return 0;
 	}
 	if (tail > 0)
-		rc = vector_id_check(d->lines.data + d->line_start, chomp(d->lines.data + d->line_start, tail), e);
+		rc = vector_id_check(d->lines.data + d->line_start,
+				     chomp(d->lines.data + d->line_start, tail), e);
 	if (rc == 0)
 		rc = commit(t, h, d, e);
 	return fail(d, rc, e);

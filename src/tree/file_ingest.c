@@ -1,9 +1,11 @@
 /*
- * file_ingest.c: ingest/: what is written to its files is inserted, what is read from them is their receipts.
+ * file_ingest.c: ingest/: what is written to its files is inserted, what is read from them is their
+ * receipts.
  *
- * A file's receipt is live while somebody writes it: kept here, shared by all its writers, and read from here. It is stored with
- * every commit and, where that left it behind, when the last writer closes. Everything else about a file is forgotten at its
- * close; only receipts of the newest files are kept.
+ * A file's receipt is live while somebody writes it: kept here, shared by all its writers, and read
+ * from here. It is stored with every commit and, where that left it behind, when the last writer
+ * closes. Everything else about a file is forgotten at its close; only receipts of the newest files
+ * are kept.
  *
  * Lock order: a handle's lock, then the table's lock, then a receipt's lock.
  */
@@ -20,9 +22,9 @@
 struct live_receipt {
 	struct live_receipt *next;
 	uint32_t cid;
-	unsigned n_writers;   /* live->lock */
-	bool forgotten;       /* live->lock; removed by name while being written */
-	struct mutex lock;    /* receipt */
+	unsigned n_writers; /* live->lock */
+	bool forgotten;	    /* live->lock; removed by name while being written */
+	struct mutex lock;  /* receipt */
 	struct receipt receipt;
 };
 
@@ -123,7 +125,10 @@ static bool live_copy(struct live *l, uint32_t cid, uint32_t number, struct rece
 	return r != NULL;
 }
 
-/* A file that was created and whose open then failed leaves its receipt here without a writer; a few of them may. */
+/*
+ * A file that was created and whose open then failed leaves its receipt here without a writer; a
+ * few of them may.
+ */
 static void live_trim_locked(struct live *l) REQUIRES(l->lock)
 {
 	struct live_receipt **at = &l->first;
@@ -162,7 +167,9 @@ static int live_add(struct live *l, uint32_t cid, const struct receipt *receipt,
 	return 0;
 }
 
-/* Ends one writer's use; true: it was the last, and *ret is what the caller now stores and frees. */
+/*
+ * Ends one writer's use; true: it was the last, and *ret is what the caller now stores and frees.
+ */
 static bool live_drop(struct live *l, struct live_receipt *r)
 {
 	struct live_receipt **at = &l->first;
@@ -181,7 +188,8 @@ static bool live_drop(struct live *l, struct live_receipt *r)
 
 /* ---- receipts ---- */
 
-static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct receipt *ret, struct err *e)
+static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct receipt *ret,
+		       struct err *e)
 {
 	struct inside in;
 	int rc;
@@ -193,14 +201,19 @@ static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct rec
 		return rc;
 	rc = engine_receipt_by_number(in.engine, cid, number, ret, e);
 	tenant_leave(&in);
-	if (rc == 0 && ret->state == RECEIPT_INGESTING) { /* nobody writes it: its writer and the daemon were ended */
+	if (rc == 0 &&
+	    ret->state ==
+		    /* nobody writes it: its writer and the daemon were ended */
+		    RECEIPT_INGESTING) {
 		ret->state = RECEIPT_REJECTED;
-		snprintf(ret->error, sizeof(ret->error), "the filesystem ended before the file did");
+		snprintf(ret->error, sizeof(ret->error),
+			 "the filesystem ended before the file did");
 	}
 	return rc;
 }
 
-static int render_receipt(struct tree *t, const struct caller *who, struct node n, struct buf *ret, struct err *e)
+static int render_receipt(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
+			  struct err *e)
 {
 	static const char *const states[] = { "ingesting", "committed", "rejected" };
 	struct receipt r;
@@ -208,9 +221,10 @@ static int render_receipt(struct tree *t, const struct caller *who, struct node 
 
 	if (rc < 0)
 		return rc;
-	buf_addf(ret, "state %s\nvectors %llu\nreplaced %llu\nbytes %llu\nseconds %llu.%03llu\n", states[r.state],
-		 (unsigned long long)r.vectors, (unsigned long long)r.replaced, (unsigned long long)r.bytes,
-		 (unsigned long long)(r.ns / 1000000000u), (unsigned long long)(r.ns / 1000000u % 1000u));
+	buf_addf(ret, "state %s\nvectors %llu\nreplaced %llu\nbytes %llu\nseconds %llu.%03llu\n",
+		 states[r.state], (unsigned long long)r.vectors, (unsigned long long)r.replaced,
+		 (unsigned long long)r.bytes, (unsigned long long)(r.ns / 1000000000u),
+		 (unsigned long long)(r.ns / 1000000u % 1000u));
 	if (r.batches > 1)
 		buf_addf(ret, "batches %llu\n", (unsigned long long)r.batches);
 	if (r.state == RECEIPT_REJECTED)
@@ -320,8 +334,8 @@ static int ingest_open(struct tree *t, const struct caller *who, struct handle *
 	return 0;
 }
 
-static long ingest_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, const void *p,
-			 size_t n, struct err *e)
+static long ingest_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+			 const void *p, size_t n, struct err *e)
 {
 	struct writer *w = h->state;
 
@@ -335,7 +349,8 @@ static int ingest_flush(struct tree *t, const struct caller *who, struct handle 
 	return w ? intake_flush(w->intake, callers_dying_of_signal(who), e) : 0;
 }
 
-static int ingest_truncate(struct tree *t, const struct caller *who, struct handle *h, uint64_t size, struct err *e)
+static int ingest_truncate(struct tree *t, const struct caller *who, struct handle *h,
+			   uint64_t size, struct err *e)
 {
 	struct writer *w = h ? h->state : NULL;
 
@@ -367,8 +382,8 @@ const struct file_ops file_ingest = {
 
 /* ---- the directory ---- */
 
-static int ingest_lookup(struct tree *t, const struct caller *who, struct inside *in, const char *name,
-			 struct node *ret, struct err *e)
+static int ingest_lookup(struct tree *t, const struct caller *who, struct inside *in,
+			 const char *name, struct node *ret, struct err *e)
 {
 	struct live_receipt *live;
 	struct receipt r;
@@ -389,7 +404,8 @@ static int ingest_lookup(struct tree *t, const struct caller *who, struct inside
 
 /* Stored and live receipts, merged by number; what is live wins. */
 static int ingest_next(struct tree *t, struct inside *in, uint64_t after, size_t max,
-		       int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx, struct err *e)
+		       int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
+		       struct err *e)
 {
 	uint32_t at = (uint32_t)after;
 
@@ -413,9 +429,12 @@ static int ingest_next(struct tree *t, struct inside *in, uint64_t after, size_t
 	return 0;
 }
 
-/* The file exists once it is created: readers see its live receipt, and its first writer finds it there. */
-static int ingest_create(struct tree *t, const struct caller *who, struct inside *in, const char *name,
-			 struct node *ret, struct err *e)
+/*
+ * The file exists once it is created: readers see its live receipt, and its first writer finds it
+ * there.
+ */
+static int ingest_create(struct tree *t, const struct caller *who, struct inside *in,
+			 const char *name, struct node *ret, struct err *e)
 {
 	struct receipt r = { .state = RECEIPT_INGESTING };
 	int rc = vector_id_check(name, strlen(name), e);
@@ -467,8 +486,8 @@ static bool live_rename(struct live *l, uint32_t cid, const char *name, const ch
 	return r != NULL;
 }
 
-static int ingest_rename(struct tree *t, struct inside *in, const char *name, const char *new_name, unsigned flags,
-			 struct err *e)
+static int ingest_rename(struct tree *t, struct inside *in, const char *name, const char *new_name,
+			 unsigned flags, struct err *e)
 {
 	struct receipt r;
 	bool live;

@@ -1,8 +1,9 @@
 /*
  * file_vectors.c: vectors/: one file per stored vector, named by its ID.
  *
- * Reading gives one JSON line, rendered at open; writing a vector or such a line inserts or replaces, by the same commit rules
- * as ingest/. A file that was created exists once something was committed to it: until then only its open handle does.
+ * Reading gives one JSON line, rendered at open; writing a vector or such a line inserts or
+ * replaces, by the same commit rules as ingest/. A file that was created exists once something was
+ * committed to it: until then only its open handle does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,12 +16,14 @@
 static int vector_node(uint32_t cid, uint64_t num, struct node *ret, struct err *e)
 {
 	if (num > UINT32_MAX)
-		return err_set(e, -ENOSPC, "the collection has used up its %u numbers for IDs", UINT32_MAX);
+		return err_set(e, -ENOSPC, "the collection has used up its %u numbers for IDs",
+			       UINT32_MAX);
 	*ret = (struct node){ NODE_VECTOR, cid, (uint32_t)num };
 	return 0;
 }
 
-static int render_vector(struct tree *t, const struct caller *who, struct node n, struct buf *ret, struct err *e)
+static int render_vector(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
+			 struct err *e)
 {
 	struct inside in;
 	int rc = tenant_enter(t->tenants, n.number, TENANT_READ, &in, e);
@@ -33,7 +36,8 @@ static int render_vector(struct tree *t, const struct caller *who, struct node n
 }
 
 /* A file that is open and not written yet has no size. */
-static int vector_size(struct tree *t, const struct caller *who, struct node n, uint64_t *ret, struct err *e)
+static int vector_size(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
+		       struct err *e)
 {
 	struct vector_info info;
 	struct inside in;
@@ -83,8 +87,8 @@ static int vector_open(struct tree *t, const struct caller *who, struct handle *
 	return rc;
 }
 
-static long vector_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, const void *p,
-			 size_t n, struct err *e)
+static long vector_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+			 const void *p, size_t n, struct err *e)
 {
 	return intake_write(h->state, off, p, n, (h->flags & O_APPEND) != 0, e);
 }
@@ -94,7 +98,8 @@ static int vector_flush(struct tree *t, const struct caller *who, struct handle 
 	return h->state ? intake_flush(h->state, callers_dying_of_signal(who), e) : 0;
 }
 
-static int vector_truncate(struct tree *t, const struct caller *who, struct handle *h, uint64_t size, struct err *e)
+static int vector_truncate(struct tree *t, const struct caller *who, struct handle *h,
+			   uint64_t size, struct err *e)
 {
 	return h && h->state ? intake_truncate(h->state, size, e) : 0;
 }
@@ -116,8 +121,8 @@ const struct file_ops file_vector = {
 
 /* ---- the directory ---- */
 
-static int vectors_lookup(struct tree *t, const struct caller *who, struct inside *in, const char *name,
-			  struct node *ret, struct err *e)
+static int vectors_lookup(struct tree *t, const struct caller *who, struct inside *in,
+			  const char *name, struct node *ret, struct err *e)
 {
 	uint64_t num;
 	int rc = engine_lookup(in->engine, in->cid, name, strlen(name), &num);
@@ -138,15 +143,16 @@ static int list_one(void *ctx, const struct vector_info *v)
 }
 
 static int vectors_next(struct tree *t, struct inside *in, uint64_t after, size_t max,
-			int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx, struct err *e)
+			int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
+			struct err *e)
 {
 	struct listing l = { cb, ctx };
 
 	return engine_list(in->engine, in->cid, after, max, list_one, &l, e);
 }
 
-static int vectors_create(struct tree *t, const struct caller *who, struct inside *in, const char *name,
-			  struct node *ret, struct err *e)
+static int vectors_create(struct tree *t, const struct caller *who, struct inside *in,
+			  const char *name, struct node *ret, struct err *e)
 {
 	uint64_t num;
 	int rc = vector_id_check(name, strlen(name), e);
@@ -167,10 +173,12 @@ static int vectors_unlink(struct tree *t, struct inside *in, const char *name, s
 	return n_removed ? 0 : err_set(e, -ENOENT, "no vector of that ID");
 }
 
-static int vectors_rename(struct tree *t, struct inside *in, const char *name, const char *new_name, unsigned flags,
-			  struct err *e)
+static int vectors_rename(struct tree *t, struct inside *in, const char *name, const char *new_name,
+			  unsigned flags, struct err *e)
 {
-	return err_set(e, -EINVAL, "an ID cannot be renamed yet: write the vector under its new ID and rm the old one");
+	return err_set(
+		e, -EINVAL,
+		"an ID cannot be renamed yet: write the vector under its new ID and rm the old one");
 }
 
 const struct dir_ops dir_vectors = {

@@ -1,18 +1,20 @@
 /*
  * intake.c: a stream of bytes becomes batches, by the commit rules of ingest.h.
  *
- * The reader cuts the stream into records and calls back for each; the record gets its ID and goes into the open batch. Three
- * things make this more than a loop:
+ * The reader cuts the stream into records and calls back for each; the record gets its ID and goes
+ * into the open batch. Three things make this more than a loop:
  *
- *  - The first record without an ID is held back. Its name is NAME when it is committed alone and NAME:0 otherwise, and which
- *    of them is known only when the next record or the commit comes.
- *  - A flush is not the end of the stream: `{ cat a; cat b; } > f` sends one in the middle, even of a number. So the tail
- *    without newline is committed at the flush but kept in the reader; when the line goes on, the whole line takes the place
- *    of what the tail had stored (intake_supersede).
- *  - A bad tail does not fail the handle, because the rest of it may still come. What waits stays uncommitted, and is
- *    rejected when the file is closed.
+ *  - The first record without an ID is held back. Its name is NAME when it is committed alone and
+ *    NAME:0 otherwise, and which of them is known only when the next record or the commit comes.
+ *  - A flush is not the end of the stream: `{ cat a; cat b; } > f` sends one in the middle, even of
+ *    a number. So the tail without newline is committed at the flush but kept in the reader; when
+ *    the line goes on, the whole line takes the place of what the tail had stored
+ *    (intake_supersede).
+ *  - A bad tail does not fail the handle, because the rest of it may still come. What waits stays
+ *    uncommitted, and is rejected when the file is closed.
  *
- * Calls on one intake are serialised by its handle's lock. The receipt has a lock of its own, taken last.
+ * Calls on one intake are serialised by its handle's lock. The receipt has a lock of its own, taken
+ * last.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +26,7 @@
 #include "tree/ingest.h"
 
 #define TOKEN_SIZE 16
-#define GAP_MAX (1ull << 30) /* bytes of zeros that one write or truncate may imply */
+#define GAP_MAX	   (1ull << 30) /* bytes of zeros that one write or truncate may imply */
 
 struct held_record {
 	bool present;
@@ -38,19 +40,19 @@ struct intake {
 	struct intake_options o;
 	char stem[LIMIT_ID + 1];
 	struct reader *reader;
-	struct tenant_batch *batch;  /* NULL while nothing waits in it */
+	struct tenant_batch *batch; /* NULL while nothing waits in it */
 	struct held_record first;
-	uint64_t pos;                /* the offset that the next write must have */
+	uint64_t pos; /* the offset that the next write must have */
 	uint64_t started_ns;
-	bool is_array;               /* a JSON array is one batch, however its lines fall */
-	bool saw_content;            /* a byte that is not white space */
-	char tail_id[LIMIT_ID + 1];  /* stored for a tail; "" when there is none to supersede */
+	bool is_array;		    /* a JSON array is one batch, however its lines fall */
+	bool saw_content;	    /* a byte that is not white space */
+	char tail_id[LIMIT_ID + 1]; /* stored for a tail; "" when there is none to supersede */
 	uint64_t tail_position;
-	bool taking_tail;            /* the record that comes is the tail's */
-	struct err failed;           /* code 0 while the stream is good */
+	bool taking_tail;  /* the record that comes is the tail's */
+	struct err failed; /* code 0 while the stream is good */
 	uint8_t token[TOKEN_SIZE];
 	uint32_t n_commits;
-	bool receipt_stored;         /* as it stands */
+	bool receipt_stored; /* as it stands */
 };
 
 /* ---- names ---- */
@@ -137,7 +139,10 @@ static void receipt_rejected(struct intake *in, const char *why)
 	receipt_unlock(in);
 }
 
-/* All that came is committed, also where blank lines or a last full batch left nothing to commit at the end. */
+/*
+ * All that came is committed, also where blank lines or a last full batch left nothing to commit at
+ * the end.
+ */
 static void receipt_settled(struct intake *in)
 {
 	if (!in->o.receipt)
@@ -195,7 +200,8 @@ static int commit_batch(struct intake *in, enum receipt_state state, struct err 
 	if (rc < 0)
 		return rc;
 	receipt_lock(in);
-	memcpy(copy.name, in->o.receipt->name, sizeof(copy.name)); /* a rename may have come between */
+	memcpy(copy.name, in->o.receipt->name,
+	       sizeof(copy.name)); /* a rename may have come between */
 	*in->o.receipt = copy;
 	in->receipt_stored = true;
 	receipt_unlock(in);
@@ -295,7 +301,9 @@ static int remove_id(struct intake *in, const char *id, struct err *e)
 	return rc;
 }
 
-/* The collection holds one vector, which the tail stored, and the whole line has another dimension. */
+/*
+ * The collection holds one vector, which the tail stored, and the whole line has another dimension.
+ */
 static bool tail_set_dimension(struct intake *in, size_t dim)
 {
 	struct collection_info info;
@@ -311,8 +319,9 @@ static bool tail_set_dimension(struct intake *in, size_t dim)
 }
 
 /*
- * The line whose beginning was stored as a tail is complete now. Under the same ID the new version replaces the tail's by
- * itself; what the tail stored is removed only where it would stay behind or be in the way.
+ * The line whose beginning was stored as a tail is complete now. Under the same ID the new version
+ * replaces the tail's by itself; what the tail stored is removed only where it would stay behind or
+ * be in the way.
  */
 static int intake_supersede(struct intake *in, const struct record *r, struct err *e)
 {
@@ -322,7 +331,8 @@ static int intake_supersede(struct intake *in, const struct record *r, struct er
 		return 0;
 	memcpy(old, in->tail_id, sizeof(old));
 	in->tail_id[0] = '\0';
-	if (strlen(old) == r->id_len && memcmp(old, r->id, r->id_len) == 0 && !tail_set_dimension(in, r->dim))
+	if (strlen(old) == r->id_len && memcmp(old, r->id, r->id_len) == 0 &&
+	    !tail_set_dimension(in, r->dim))
 		return 0;
 	return remove_id(in, old, e);
 }
@@ -334,7 +344,8 @@ static int name_record(struct intake *in, struct record *r, char *id, size_t cap
 	if (in->o.forced_id) {
 		if (r->position > 0)
 			return err_set(e, -EINVAL, "a file in vectors/ holds one vector");
-		if (r->id && (r->id_len != strlen(in->o.forced_id) || memcmp(r->id, in->o.forced_id, r->id_len)))
+		if (r->id && (r->id_len != strlen(in->o.forced_id) ||
+			      memcmp(r->id, in->o.forced_id, r->id_len)))
 			return err_set(e, -EINVAL, "id is not the file's name");
 		r->id = in->o.forced_id;
 		r->id_len = strlen(in->o.forced_id);
@@ -354,7 +365,10 @@ static void remember_tail(struct intake *in, const struct record *r, const char 
 	in->tail_position = r->position;
 }
 
-/* Whether the first record must wait for its name. A tail's is committed now, so what it will be is known. */
+/*
+ * Whether the first record must wait for its name. A tail's is committed now, so what it will be is
+ * known.
+ */
 static bool must_hold(const struct intake *in, const struct record *r)
 {
 	return !r->id && !in->o.forced_id && r->position == 0;
@@ -446,9 +460,9 @@ void intake_end(struct intake *in)
 {
 	if (!receipt_is_open(in))
 		return;
-	receipt_rejected(in, waiting(in) > 0 || reader_waits(in->reader) ?
-				     "closed before its end was complete" :
-				     "the file is empty");
+	receipt_rejected(in, waiting(in) > 0 || reader_waits(in->reader)
+				     ? "closed before its end was complete"
+				     : "the file is empty");
 }
 
 void intake_free(struct intake *in)
@@ -479,7 +493,10 @@ static int commit_waiting(struct intake *in, struct err *e)
 	return rc < 0 ? rc : commit_batch(in, RECEIPT_COMMITTED, e);
 }
 
-/* Rule 1: `echo v > ingest/ID && echo ok` is true in every shell, since they report errors of write(2) only. */
+/*
+ * Rule 1: `echo v > ingest/ID && echo ok` is true in every shell, since they report errors of
+ * write(2) only.
+ */
 static bool is_one_line(const struct intake *in, const char *p, size_t n)
 {
 	enum reader_format f = reader_format(in->reader);
@@ -525,7 +542,8 @@ static int feed_zeros(struct intake *in, uint64_t n, struct err *e)
 	static const char zeros[65536];
 
 	if (n > GAP_MAX)
-		return err_set(e, -EFBIG, "hole of %llu bytes, at most %llu", (unsigned long long)n, GAP_MAX);
+		return err_set(e, -EFBIG, "hole of %llu bytes, at most %llu", (unsigned long long)n,
+			       GAP_MAX);
 	while (n > 0) {
 		size_t part = n < sizeof(zeros) ? (size_t)n : sizeof(zeros);
 		int rc = feed(in, zeros, part, e);
@@ -544,7 +562,8 @@ static int seek_to(struct intake *in, uint64_t off, struct err *e)
 		return 0;
 	if (off > in->pos && is_binary(in))
 		return feed_zeros(in, off - in->pos, e);
-	return err_set(e, -EINVAL, "write at offset %llu, expected %llu: writes must follow each other",
+	return err_set(e, -EINVAL,
+		       "write at offset %llu, expected %llu: writes must follow each other",
 		       (unsigned long long)off, (unsigned long long)in->pos);
 }
 
@@ -555,7 +574,8 @@ static int refuse_failed(const struct intake *in, struct err *e)
 	return in->failed.code;
 }
 
-long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, bool append, struct err *e)
+long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, bool append,
+		  struct err *e)
 {
 	struct err why = { 0 };
 	int rc;
@@ -595,7 +615,8 @@ int intake_flush(struct intake *in, bool dying, struct err *e)
 	if (in->failed.code)
 		return refuse_failed(in, e);
 	if (dying) {
-		if (waiting(in) == 0 && (!reader_waits(in->reader) || reader_tail_was_taken(in->reader)))
+		if (waiting(in) == 0 &&
+		    (!reader_waits(in->reader) || reader_tail_was_taken(in->reader)))
 			return 0;
 		err_set(&why, -EINTR, "the writer was ended by a signal");
 		intake_fail(in, &why);
