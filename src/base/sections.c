@@ -4,7 +4,8 @@
  * The writer leaves room for the header, appends sections through a small buffer and counts their
  * CRCs on the way; table and header come last. The reader accepts one layout only (sections in
  * order, gaps of zeros, the table at the end), so that every byte of the file is covered by a
- * check. It checks with pread and maps afterwards: a disk that cannot be read gives -EIO then, not SIGBUS.
+ * check. It checks with pread and maps afterwards: a disk that cannot be read gives -EIO then, not
+ * SIGBUS.
  */
 #include "base/sections.h"
 
