@@ -50,7 +50,9 @@ int tenants_find(struct tenants *ts, const char *name, uint32_t *ret_number); /*
 int tenants_next(struct tenants *ts, uint32_t after, struct tenant_info *ret); /* by number; -ENOENT: end */
 int tenants_info(struct tenants *ts, uint32_t number, struct tenant_info *ret); /* -ENODEV; opens nothing */
 int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o, struct err *e);
+/* A tenant's, or a further collection's own (which counts beside its tenant's). Waits for commits under way. */
 int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s, struct err *e);
+int tenants_status(struct tenants *ts, uint32_t number, enum tenant_status *ret); /* likewise; -ENODEV; opens nothing */
 int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, size_t n, struct err *e); /* quota_apply, one writer at a time */
 /* Owner and mode of the directory tenants/, persistent. */
 void tenants_dir_owner(struct tenants *ts, struct owner *ret);
@@ -69,6 +71,7 @@ enum tenant_access {
 struct inside {
 	struct tenant *tenant;
 	struct engine *engine;
+	struct collection *collection; /* tenant/'s own; NULL when nobody is inside */
 	uint32_t cid;
 };
 
@@ -95,6 +98,9 @@ bool tenant_batch_full(const struct tenant_batch *b); /* it has max_batch vector
 /* Commits or fails, frees b. */
 int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct receipt *receipt, struct batch_result *ret, struct err *e);
 void tenant_batch_abort(struct tenant_batch *b); /* NULL allowed */
+
+/* engine_set_metadata with max_bytes checked. */
+int tenant_set_metadata(struct inside *in, uint64_t num, const char *json, size_t n, struct err *e);
 
 /* ---- asking ---- */
 /* engine_search with max_results checked (-ERANGE), counted and timed; n_before: queries of this exchange so far (max_batch: -E2BIG). */

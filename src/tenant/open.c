@@ -1,0 +1,217 @@
+/*
+ * open.c: the registry is read into memory once, and what a removal left behind is erased.
+ *
+ * Collections have a status of their own as a setting "status.CID" of the registry. Lock order:
+ * see tenant_impl.h; nobody else is there yet, the locks are taken for what they assert.
+ */
+#include "tenant/tenant_impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/num.h"
+
+static int load_tenants(struct tenants *ts, struct err *e)
+{
+	struct registry_tenant rt;
+	struct tenant *t;
+	int rc;
+
+	for (uint32_t after = 0;; after = rt.number) {
+		rc = registry_tenant_next(ts->db, after, &rt, e);
+		if (rc < 0)
+			return rc == -ENOENT ? 0 : rc;
+		t = tenant_new(ts, &rt);
+		if (!t)
+			return err_nomem(e);
+		figures_read(t);
+		mutex_lock(&ts->lock);
+		rc = tenant_insert_locked(ts, t, e);
+		mutex_unlock(&ts->lock);
+		if (rc < 0) {
+			tenant_free(t);
+			return rc;
+		}
+	}
+}
+
+void collection_status_setting(uint32_t cid, char ret[STATUS_SETTING_MAX])
+{
+	snprintf(ret, STATUS_SETTING_MAX, "status.%" PRIu32, cid);
+}
+
+static enum tenant_status collection_status(struct tenants *ts, uint32_t cid)
+{
+	char name[STATUS_SETTING_MAX];
+	uint64_t v;
+
+	collection_status_setting(cid, name);
+	if (registry_setting_get(ts->db, name, &v, NULL) < 0)
+		return TENANT_ACTIVE;
+	return status_of_number(v);
+}
+
+static int load_collections(struct tenants *ts, struct err *e)
+{
+	uint32_t number = 0;
+	uint32_t owner;
+	struct tenant *t;
+	int rc;
+
+	for (;;) {
+		rc = registry_collection_next(ts->db, number, &number, &owner, e);
+		if (rc < 0)
+			return rc == -ENOENT ? 0 : rc;
+		if (number == owner)
+			continue;
+		mutex_lock(&ts->lock);
+		t = tenant_find_locked(ts, owner);
+		rc = t ? collection_add_locked(t, number, TENANT_ACTIVE, e) : 0;
+		mutex_unlock(&ts->lock);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+static void load_statuses(struct tenants *ts)
+{
+	for (size_t i = 0; i < ts->n; i++)
+		for (struct collection *c = ts->all[i]->own.next; c; c = c->next)
+			c->status = collection_status(ts, c->cid);
+}
+
+static void load_dir_owner(struct tenants *ts)
+{
+	uint64_t v;
+
+	ts->dir_owner = (struct owner){ geteuid(), getegid(), 0711 };
+	if (registry_setting_get(ts->db, "tenants.uid", &v, NULL) == 0)
+		ts->dir_owner.uid = (uid_t)v;
+	if (registry_setting_get(ts->db, "tenants.gid", &v, NULL) == 0)
+		ts->dir_owner.gid = (gid_t)v;
+	if (registry_setting_get(ts->db, "tenants.mode", &v, NULL) == 0)
+		ts->dir_owner.mode = (mode_t)v & 07777;
+}
+
+/* What a removal left when the mount ended before it was done. */
+static void erase_orphans(struct tenants *ts, const char *stores)
+{
+	DIR *d = opendir(stores);
+	struct dirent *entry;
+	char path[4096];
+	uint64_t number;
+	int n;
+
+	if (!d)
+		return;
+	while ((entry = readdir(d))) {
+		if (!num_parse_u64(entry->d_name, strlen(entry->d_name), &number))
+			continue;
+		mutex_lock(&ts->lock);
+		bool known = number <= UINT32_MAX && tenant_find_locked(ts, (uint32_t)number);
+		mutex_unlock(&ts->lock);
+		n = snprintf(path, sizeof(path), "%s/%s", stores, entry->d_name);
+		if (!known && n > 0 && (size_t)n < sizeof(path))
+			io_remove_tree(path);
+	}
+	closedir(d);
+}
+
+static int load(struct tenants *ts, struct err *e)
+{
+	char path[4096];
+	int rc;
+
+	if (snprintf(path, sizeof(path) - 64, "%s/registry.db", ts->data) >= (int)sizeof(path) - 64)
+		return err_set(e, -ENAMETOOLONG, "the path of the data directory is too long");
+	rc = registry_open(path, ts->read_only, &ts->db, e);
+	if (rc == 0)
+		rc = load_tenants(ts, e);
+	if (rc == 0)
+		rc = load_collections(ts, e);
+	if (rc < 0)
+		return rc;
+	load_statuses(ts);
+	load_dir_owner(ts);
+	snprintf(path, sizeof(path), "%s/stores", ts->data);
+	if (ts->read_only)
+		return 0;
+	rc = io_mkdir(path, 0700);
+	if (rc < 0)
+		return err_set(e, rc, "%s: %s", path, strerror(-rc));
+	erase_orphans(ts, path);
+	return 0;
+}
+
+static int init(struct tenants *ts, const struct tenants_options *o, struct err *e)
+{
+	const char *tier = o->tier ? o->tier : "unlimited";
+
+	mutex_init(&ts->change);
+	mutex_init(&ts->lock);
+	cond_init(&ts->wake);
+	ts->read_only = o->read_only;
+	ts->workers = o->workers;
+	ts->started_ns = clock_mono_ns();
+	if (!quota_tier(tier, &ts->tier))
+		return err_set(e, -EINVAL, "no tier \"%s\", known are free, pro, unlimited", tier);
+	ts->data = mem_dup(o->data, strlen(o->data));
+	ts->health = health_new(o->workers);
+	if (!ts->data || !ts->health)
+		return err_nomem(e);
+	return 0;
+}
+
+int tenants_open(const struct tenants_options *o, struct tenants **ret, struct err *e)
+{
+	struct tenants *ts = mem_zalloc(1, sizeof(*ts));
+	int rc;
+
+	if (!ts)
+		return err_nomem(e);
+	rc = init(ts, o, e);
+	if (rc == 0)
+		rc = load(ts, e);
+	if (rc == 0)
+		rc = keeper_start(ts, e);
+	if (rc < 0) {
+		tenants_close(ts);
+		return rc;
+	}
+	*ret = ts;
+	return 0;
+}
+
+void tenants_close(struct tenants *ts)
+{
+	if (!ts)
+		return;
+	health_free(ts->health);
+	keeper_stop(ts);
+	for (size_t i = 0; i < ts->n; i++) {
+		struct tenant *t = ts->all[i];
+
+		mutex_lock(&ts->lock);
+		tenant_pin_locked(t);
+		mutex_unlock(&ts->lock);
+		tenant_close_engine(t);
+		tenant_free(t);
+	}
+	mem_free(ts->all);
+	map_release(&ts->names);
+	map_release(&ts->collections);
+	if (ts->db)
+		registry_close(ts->db);
+	cond_destroy(&ts->wake);
+	mutex_destroy(&ts->lock);
+	mutex_destroy(&ts->change);
+	mem_free(ts->data);
+	mem_free(ts);
+}

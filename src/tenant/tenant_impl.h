@@ -1,0 +1,188 @@
+/*
+ * tenant_impl.h: what the files of src/tenant share. Private to this room.
+ *
+ * A struct tenant lives from tenants_create (or the registry at open) until it was removed and
+ * nobody is inside: whoever looks at one outside ts->lock has entered it (tenant->entered
+ * counts them). Its engine is there while somebody is inside, and as long afterwards as it is
+ * among the LIMIT_OPEN_TENANTS most recently used ones. One thread for the mount, the keeper
+ * (keeper.c), closes what is beyond, and erases what was removed.
+ *
+ * Locks, outermost first. None but door is held while an engine opens or closes.
+ *     tenant->door   one at a time opens or closes the tenant's engine, or makes a further
+ *     collection tenant->gate   for reading: a commit from its status check until its claim on
+ *     the quota is settled; for writing: changes of
+ *                    status and removals, which therefore see no commit half done
+ *     ts->change     one at a time changes the registry
+ *     tenant->quota_lock   claims; engine_usage() is called under it
+ *     ts->lock       all that says so below; never held over a call that blocks
+ */
+#ifndef RV_TENANT_TENANT_IMPL_H
+#define RV_TENANT_TENANT_IMPL_H
+
+#include <stdatomic.h>
+
+#include "base/lock.h"
+#include "base/map.h"
+#include "store/registry_db.h"
+#include "tenant/tenant.h"
+
+/* ---- figures ---- */
+
+/* Log-linear: 4 buckets an octave from 1 µs to about a minute. */
+#define LATENCY_OCTAVES 26
+#define LATENCY_BUCKETS (LATENCY_OCTAVES * 4 + 2)
+
+struct counters { /* atomic, relaxed: statistics since the mount */
+	_Atomic uint64_t queries;
+	_Atomic uint64_t latency[LATENCY_BUCKETS];
+};
+
+/* What stays known of a tenant whose engine is closed. */
+struct figures {
+	uint64_t vectors;
+	uint64_t deleted;
+	uint64_t bytes;
+	uint64_t inserts;
+	uint64_t deletes;
+	uint64_t collections; /* further ones, the default one not counted */
+};
+
+struct collection {
+	uint32_t cid;			     /* const */
+	struct tenant *tenant;		     /* const */
+	struct collection *next;	     /* ts->lock; of the tenant, removed ones too */
+	enum tenant_status status;	     /* ts->lock; its own, beside the tenant's */
+	bool removed;			     /* ts->lock */
+	_Atomic(struct counters *) counters; /* made by the first query */
+	_Atomic uint64_t errors;	     /* relaxed: statistic */
+	_Atomic uint64_t last_access_s;	     /* likewise; since 1970, 0: not since the mount */
+};
+
+/* What open batches may still add. quota_lock */
+struct claim {
+	uint64_t vectors;
+	uint64_t bytes;
+	uint64_t borrowed_vectors; /* of IDs that existed: see tenant_batch.c */
+	uint64_t borrowed_bytes;
+};
+
+struct tenant {
+	struct tenants *ts;    /* const */
+	uint32_t number;       /* const */
+	uint64_t created_ns;   /* const */
+	struct collection own; /* the default one; first of the list by next */
+
+	/* ts->lock */
+	char name[LIMIT_NAME + 1];
+	struct owner owner;
+	enum tenant_status status;
+	struct quota quota;
+	bool removed;
+	unsigned entered;
+	unsigned n_collections;		      /* further ones */
+	uint64_t used;			      /* ts->tick when it was last entered */
+	struct tenant *idle_prev, *idle_next; /* open and not entered */
+	struct tenant *dead_next;	      /* removed and left */
+	struct figures figures;		      /* of the engine that was closed last */
+	bool figures_known;
+
+	struct mutex door;
+	struct engine *engine; /* changes under door and ts->lock; either is enough to read it */
+	struct rwlock gate;
+	struct mutex quota_lock;
+	struct claim claims;		    /* quota_lock; sums over open batches */
+	_Atomic uint64_t rejected[QUOTA_N]; /* relaxed: statistic */
+};
+
+struct tenants {
+	/* const after open */
+	char *data;
+	bool read_only;
+	struct quota tier; /* of new tenants */
+	struct workers *workers;
+	struct registry_db *db;
+	struct health *health;
+	uint64_t started_ns;
+	pthread_t keeper;
+	bool has_keeper;
+
+	struct mutex change;
+	struct mutex lock;
+	struct cond wake;	/* lock; the keeper has something to do */
+	struct map names;	/* lock; name to tenant */
+	struct map collections; /* lock; cid to collection */
+	struct tenant **all;	/* lock; by number */
+	size_t n;		/* lock */
+	size_t cap;		/* lock */
+	struct owner dir_owner; /* lock */
+	struct tenant *idle;	/* lock */
+	unsigned n_idle;	/* lock */
+	struct tenant *dead;	/* lock */
+	uint64_t tick;		/* lock */
+	bool ending;		/* lock */
+};
+
+/* ---- tenants.c ---- */
+struct collection *collection_find_locked(struct tenants *ts, uint32_t cid) REQUIRES(ts->lock);
+struct tenant *tenant_find_locked(struct tenants *ts, uint32_t number) REQUIRES(ts->lock);
+/* The first tenant with a number > after, or NULL. */
+struct tenant *tenant_after_locked(struct tenants *ts, uint32_t after) REQUIRES(ts->lock);
+int tenant_insert_locked(struct tenants *ts, struct tenant *t, struct err *e) REQUIRES(ts->lock);
+void tenant_forget_locked(struct tenants *ts, struct tenant *t)
+	REQUIRES(ts->lock); /* from all maps; not freed */
+struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt);
+void tenant_free(struct tenant *t);
+void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *ret);
+/* Adds a further collection to the tenant and the map. */
+int collection_add_locked(struct tenant *t, uint32_t cid, enum tenant_status status, struct err *e)
+	REQUIRES(t->ts->lock);
+void collection_drop_locked(struct collection *c)
+	REQUIRES(c->tenant->ts->lock); /* freed when all have left */
+bool tenant_store_path(const struct tenant *t, char *ret, size_t cap,
+		       const char *file); /* false: too long */
+bool tenant_store_exists(const struct tenant *t);
+enum tenant_status status_of_number(uint64_t v);
+
+/* ---- open.c ---- */
+#define STATUS_SETTING_MAX 32
+void collection_status_setting(uint32_t cid, char ret[STATUS_SETTING_MAX]);
+
+/* ---- enter.c ---- */
+/* -ENODEV, -EACCES, -EROFS as the status of tenant and collection says. */
+int tenant_check_locked(const struct collection *c, enum tenant_access access, struct err *e)
+	REQUIRES(c->tenant->ts->lock);
+int tenant_check(const struct inside *in, enum tenant_access access, struct err *e);
+void tenant_pin_locked(struct tenant *t)
+	REQUIRES(t->ts->lock); /* stays while pinned; the engine as it is */
+/* Returns the tenant if it was removed and this was the last one: the caller erases it with
+ * tenant_erase(). */
+struct tenant *tenant_unpin_locked(struct tenant *t) REQUIRES(t->ts->lock);
+void tenant_unpin(struct tenant *t);			 /* the keeper erases */
+int tenant_open_engine(struct tenant *t, struct err *e); /* pinned; 0 also when it is open */
+bool tenant_close_engine(struct tenant *t);		 /* pinned once; false: somebody came in */
+void tenant_erase(struct tenant *t);			 /* engine, store, memory */
+
+/* ---- keeper.c ---- */
+int keeper_start(struct tenants *ts, struct err *e);
+void keeper_stop(struct tenants *ts); /* erases what waits for it */
+void keeper_help(struct tenants *ts); /* closes engines here when the keeper cannot follow */
+
+/* ---- figures.c ---- */
+void figures_read(struct tenant *t);   /* before anybody can enter */
+void figures_unlink(struct tenant *t); /* before its engine opens */
+void figures_write(struct tenant *t, const struct figures *f);
+void figures_gather(struct engine *en, struct figures *ret); /* of an open engine */
+
+/* ---- counters.c ---- */
+void counters_query(struct collection *c, uint64_t ns);
+void count_rejected(struct tenant *t, enum quota_key k);
+struct latency {
+	uint64_t n[LATENCY_BUCKETS];
+	uint64_t queries;
+	uint64_t errors;
+	uint64_t last_access_s;
+};
+void latency_add(struct latency *sum, const struct collection *c);
+uint64_t latency_us(const struct latency *l, double quantile); /* 0: no query yet */
+
+#endif

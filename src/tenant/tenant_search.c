@@ -1,0 +1,72 @@
+/*
+ * tenant_search.c: a search under a quota, counted and timed.
+ */
+#include "tenant/tenant_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/clock.h"
+
+static void limits(const struct inside *in, uint64_t *ret_results, uint64_t *ret_batch)
+{
+	struct tenants *ts = in->tenant->ts;
+
+	mutex_lock(&ts->lock);
+	*ret_results = in->tenant->quota.max[QUOTA_MAX_RESULTS];
+	*ret_batch = in->tenant->quota.max[QUOTA_MAX_BATCH];
+	mutex_unlock(&ts->lock);
+}
+
+static int refuse_batch(struct inside *in, size_t n_before, uint64_t max_batch, struct err *e)
+{
+	if (n_before >= LIMIT_QUERY_BATCH)
+		return err_set(e, -E2BIG, "more than %d queries in one exchange",
+			       LIMIT_QUERY_BATCH);
+	if (n_before < max_batch)
+		return 0;
+	count_rejected(in->tenant, QUOTA_MAX_BATCH);
+	return err_set(e, -E2BIG, "more queries in one exchange than max_batch, which is %" PRIu64,
+		       max_batch);
+}
+
+/* k of a query that names none is the collection's, as far as the quota allows. */
+static int choose_k(struct inside *in, struct query *q, uint64_t max_results, struct err *e)
+{
+	struct collection_info info;
+	int rc;
+
+	if (q->k > max_results) {
+		count_rejected(in->tenant, QUOTA_MAX_RESULTS);
+		return err_set(e, -ERANGE, "k %u, max_results is %" PRIu64, q->k, max_results);
+	}
+	if (q->k > 0 || max_results >= LIMIT_K)
+		return 0;
+	rc = engine_collection_info(in->engine, in->cid, &info);
+	if (rc < 0)
+		return err_set(e, rc, "the collection was removed");
+	q->k = info.config.k < max_results ? info.config.k : (unsigned)max_results;
+	return 0;
+}
+
+int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
+		  struct err *e)
+{
+	struct query asked = *q;
+	uint64_t max_results;
+	uint64_t max_batch;
+	uint64_t began;
+	int rc;
+
+	limits(in, &max_results, &max_batch);
+	rc = refuse_batch(in, n_before, max_batch, e);
+	if (rc == 0)
+		rc = choose_k(in, &asked, max_results, e);
+	if (rc < 0)
+		return rc;
+	began = clock_mono_ns();
+	rc = engine_search(in->engine, in->cid, &asked, a, e);
+	if (rc >= 0)
+		counters_query(in->collection, clock_mono_ns() - began);
+	return rc;
+}
