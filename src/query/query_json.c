@@ -2,6 +2,7 @@
  * query_json.c: the JSON query: one object with the names of the query line, and the vector as a member.
  */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/limits.h"
@@ -13,7 +14,7 @@ static int set_count(struct query_draft *d, enum query_name name, const struct j
 	const char *what = name == QUERY_K ? "k" : "ef";
 	double v;
 
-	if (!json_number(j, &v) || v != (double)(long long)v)
+	if (!json_number(j, &v) || trunc(v) != v)
 		return err_set(e, -EINVAL, "%s is not a whole number", what);
 	if (v < 1 || v > UINT32_MAX)
 		return err_set(e, -ERANGE, "%s is %g, expected 1 to %u", what, v,
