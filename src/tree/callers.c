@@ -43,7 +43,6 @@ struct entry {
 	struct slot own; /* post NULL: nothing */
 	struct slot *up;
 	unsigned n_up, cap_up;
-	uint64_t lost_seq; /* of the newest slot that had no room */
 	struct entry *prev, *next;
 };
 
@@ -226,12 +225,10 @@ static void drop_oldest(struct entry *en)
 	for (unsigned i = 1; i < en->n_up; i++)
 		if (en->up[i].seq < en->up[oldest].seq)
 			oldest = i;
-	if (en->up[oldest].seq > en->lost_seq)
-		en->lost_seq = en->up[oldest].seq;
 	slot_remove(en, oldest);
 }
 
-/* Room for one more; what is lost without it is remembered, so that no older one is taken for the newest. */
+/* Room for one more, at the price of the oldest. False: no memory at all. */
 static bool make_room(struct callers *c, struct entry *en)
 {
 	unsigned cap = en->cap_up ? 2 * en->cap_up : 4;
@@ -261,10 +258,8 @@ static void fill_up(struct callers *c, struct entry *en, const struct slot *from
 			return;
 		}
 	}
-	if (!make_room(c, en)) {
-		en->lost_seq = from->seq;
+	if (!make_room(c, en))
 		return;
-	}
 	en->up[en->n_up] = *from;
 	slot_fill(&en->up[en->n_up++], p, from->seq);
 }
@@ -280,7 +275,7 @@ static struct slot *newest_allowed(struct callers *c, struct entry *en)
 		if ((!best || s->seq > best->seq) && slot_ended(c, s))
 			best = s;
 	}
-	return best && best != &en->own && best->seq < en->lost_seq ? NULL : best;
+	return best;
 }
 
 /* ---- the table ---- */
