@@ -6,6 +6,11 @@
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/ruvectorfs
+SBINDIR ?= /sbin
+VERSION := 0.1.0
+CLANG ?= clang
+CLANG_FORMAT ?= clang-format
 
 CFLAGS ?= -O2 -g
 comma := ,
@@ -49,7 +54,7 @@ PROGRAMS := $(if $(MOUNT_OBJ),$(BIN)/ruvectorfs) $(TOOLS:%=$(BIN)/%)
 SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch])
 
 .DEFAULT_GOAL := all
-.PHONY: all deps test check-unit check-bats check-san check-headers check-layers check-format check-tsa \
+.PHONY: all deps test unit-programs check-unit check-bats check-san check-headers check-layers check-format check-tsa \
 	coverage bench demo install uninstall dist clean help
 .DELETE_ON_ERROR:
 
@@ -79,13 +84,75 @@ $(UNIT:%=$(BUILD)/tests/unit/%): %: %.o $(LIB)
 	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS) -lcmocka
 
 deps: ## install what is missing (Debian, Ubuntu)
+	@tests/deps.sh test
+
+test: deps ## build and run everything; ends with the totals
+	@tests/all.sh $(MAKE) --no-print-directory
+
+demo: ## install what is missing, build, and search this machine's package descriptions
 	@tests/deps.sh
+	@$(MAKE) --no-print-directory $(if $(findstring j,$(filter-out --%,$(MAKEFLAGS))),,-j$(shell nproc)) all
+	@tools/demo.sh
+
+unit-programs: $(UNIT:%=$(BUILD)/tests/unit/%)
 
 check-unit: $(UNIT:%=$(BUILD)/tests/unit/%) ## cmocka, a binary a module
 	@tests/unit/run.sh $^
 
 check-bats: all ## bats, a file per visible file of the mount
 	@RV_BIN=$(abspath $(BIN)) tests/bats/run.sh $(BATS)
+
+check-san: ## both suites under address,undefined; the unit tests under thread, too
+	$(MAKE) --no-print-directory SAN=address,undefined check-unit check-bats
+	$(MAKE) --no-print-directory SAN=thread check-unit
+
+HEADERS := $(wildcard src/*/*.h mount/*.h)
+check-headers: ## each header compiles alone
+	@n=0; for h in $(HEADERS); do \
+		$(CC) $(RV_CFLAGS) -Werror $(PKG_CFLAGS) -fsyntax-only -x c -include $$h /dev/null || exit 1; \
+		n=$$((n + 1)); \
+	done; echo "check-headers: $$n headers, each compiles alone"
+
+check-layers: ## includes only go down, each library is known to one room
+	@tests/check-layers.sh
+
+check-format: ## clang-format 14
+	@bad=0; for f in $(filter %.c,$(SOURCES)); do \
+		$(CLANG_FORMAT) --dry-run -Werror $$f 2> /dev/null || { echo "$$f: clang-format -i it"; bad=1; }; \
+	done; [ $$bad -eq 0 ] && echo "check-format: clean"
+
+check-tsa: ## clang's analysis of what lock guards what
+	@for f in $(filter-out $(ALL_ISA_SRC),$(wildcard src/*/*.c)); do \
+		$(CLANG) $(RV_CFLAGS) $(PKG_CFLAGS) -fsyntax-only -Wthread-safety -Werror=thread-safety $$f || exit 1; \
+	done; echo "check-tsa: clean"
+
+coverage: ## lines that the tests reach, by room
+	$(MAKE) --no-print-directory COVERAGE=1 check-unit check-bats
+	@tests/coverage.sh build/coverage
+
+bench: all ## what docs/BENCHMARKS.md shows
+	$(BIN)/ruvector-bench $(BENCH)
+
+DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md)
+MAN1 := $(wildcard docs/man/*.1)
+MAN5 := $(wildcard docs/man/*.5)
+
+install: all ## programs to BINDIR, the mount helper to SBINDIR, manuals and documents
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(DOCDIR)
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(BINDIR)
+	install -m 755 tools/mount.ruvectorfs $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
+	$(if $(DOCS),install -m 644 $(DOCS) $(DESTDIR)$(DOCDIR))
+	$(if $(MAN1),install -d $(DESTDIR)$(MANDIR)/man1 && install -m 644 $(MAN1) $(DESTDIR)$(MANDIR)/man1)
+	$(if $(MAN5),install -d $(DESTDIR)$(MANDIR)/man5 && install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5)
+
+uninstall: ## what install put there
+	rm -f $(patsubst $(BIN)/%,$(DESTDIR)$(BINDIR)/%,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
+	rm -f $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man1/%,$(MAN1)) $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man5/%,$(MAN5))
+	rm -f $(patsubst %,$(DESTDIR)$(DOCDIR)/%,$(notdir $(DOCS)))
+	-rmdir $(DESTDIR)$(DOCDIR)
+
+dist: ## ruvectorfs-VERSION.tar.gz of what is committed
+	git archive --format=tar.gz --prefix=ruvectorfs-$(VERSION)/ -o ruvectorfs-$(VERSION).tar.gz HEAD
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
