@@ -246,8 +246,68 @@ static void test_hostile_tables(void **state)
 	write_all(bytes, n);
 	expect_damaged("version", 0);
 	memcpy(bytes, good, n);
+	put_u64(bytes + 32, 1);
+	seal(bytes, 256, 72);
+	write_all(bytes, n);
+	expect_damaged("not zeros", 0);
+	memcpy(bytes, good, n);
 	seal(bytes, 256, 72); /* what seal does is what the writer did */
 	assert_memory_equal(bytes, good, n);
+}
+
+/* The first section is so long that it ends before it begins; the others fit. */
+static void test_length_that_wraps(void **state)
+{
+	unsigned char bytes[1024];
+	size_t n;
+
+	write_small();
+	n = read_all(bytes, sizeof(bytes));
+	put_u32(bytes + 256 + 4, 0);
+	put_u64(bytes + 256 + 16, UINT64_MAX);
+	put_u64(bytes + 256 + 24 + 8, 64);
+	put_u64(bytes + 256 + 48 + 8, 64);
+	put_u64(bytes + 256 + 48 + 16, 192);
+	put_u32(bytes + 256 + 48 + 4, crc32c(0, bytes + 64, 192));
+	seal(bytes, 256, 72);
+	write_all(bytes, n);
+	expect_damaged("wrapped", 0);
+}
+
+static void test_table_behind_a_hole(void **state)
+{
+	unsigned char bytes[1024];
+	size_t n;
+
+	write_small();
+	n = read_all(bytes, sizeof(bytes));
+	memmove(bytes + 320, bytes + 256, 72);
+	memset(bytes + 256, 0, 64);
+	put_u64(bytes + 16, 320);
+	seal(bytes, 320, 72);
+	write_all(bytes, n + 64);
+	expect_damaged("hole", 0);
+}
+
+static void test_number_of_sections(void **state)
+{
+	struct sections_writer *w;
+	struct sections_reader *r;
+	size_t n;
+
+	T_OK(sections_create(path, &w, NULL));
+	for (uint32_t tag = 0; tag < 4096; tag++)
+		T_OK(sections_write(w, tag, &tag, 4));
+	T_OK(sections_commit(w, NULL));
+	T_OK(sections_open(path, &r, NULL));
+	for (uint32_t tag = 0; tag < 4096; tag++)
+		assert_int_equal(*(const uint32_t *)sections_get(r, tag, &n), tag);
+	sections_close(r);
+	T_OK(sections_create(path, &w, NULL));
+	for (uint32_t tag = 0; tag < 4096; tag++)
+		T_OK(sections_write(w, tag, NULL, 0));
+	T_ERR(sections_write(w, 4096, NULL, 0), E2BIG);
+	sections_abort(w);
 }
 
 static void test_missing_and_strange(void **state)
@@ -303,6 +363,9 @@ int main(void)
 		cmocka_unit_test(test_every_flipped_byte),
 		cmocka_unit_test(test_every_length),
 		cmocka_unit_test(test_hostile_tables),
+		cmocka_unit_test(test_length_that_wraps),
+		cmocka_unit_test(test_table_behind_a_hole),
+		cmocka_unit_test(test_number_of_sections),
 		cmocka_unit_test(test_missing_and_strange),
 		cmocka_unit_test(test_abort_and_errors_leave_path),
 	};
