@@ -36,9 +36,9 @@ enum json_place {
 struct json_split {
 	bool told;      /* place is known */
 	enum json_place place;
-	size_t depth;   /* INSIDE: open brackets of the element */
-	bool in_string; /* INSIDE */
-	bool escaped;   /* INSIDE: after a backslash */
+	size_t depth;   /* INSIDE: open brackets of the element; elsewhere these three are 0 */
+	bool in_string;
+	bool escaped;   /* after a backslash */
 };
 
 struct npy_state {

@@ -248,7 +248,7 @@ static int feed_array(struct reader *r, const char *p, size_t n, struct err *e)
 			p++;
 		} else if (*p == '{' &&
 			   (r->json.place == JSON_FIRST || r->json.place == JSON_NEXT)) {
-			r->json = (struct json_split){ .place = JSON_INSIDE };
+			r->json.place = JSON_INSIDE;
 		} else {
 			rc = between(&r->json, *p++, e);
 		}

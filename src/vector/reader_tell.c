@@ -29,12 +29,13 @@ static const struct {
 	{ "\xfe\xff", 2, "UTF-16 is not read; write UTF-8" },
 };
 
+/* No control characters and none of the bytes that UTF-8 never has. */
 static bool is_text(const char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)p[i];
 
-		if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f)
+		if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f || c > 0xf4)
 			return false;
 	}
 	return true;
@@ -55,17 +56,15 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* Text by its first characters; NULL while they are too few. */
+/* Text by its first characters; NULL while they are white space, but no more than a line may have. */
 static const struct reader_ops *tell_text(const char *p, size_t n)
 {
 	const char *end = p + n;
 
-	if (n > LIMIT_LINE)
-		return &reader_text;
 	while (p < end && is_blank(*p))
 		p++;
 	if (p == end)
-		return NULL;
+		return n > LIMIT_LINE ? &reader_text : NULL;
 	if (*p == '{')
 		return &reader_json;
 	if (*p != '[')
@@ -73,7 +72,7 @@ static const struct reader_ops *tell_text(const char *p, size_t n)
 	for (p++; p < end && is_blank(*p); p++)
 		;
 	if (p == end)
-		return NULL;
+		return n > LIMIT_LINE ? &reader_text : NULL;
 	return *p == '{' || *p == ']' ? &reader_json : &reader_text;
 }
 
@@ -101,8 +100,9 @@ int reader_tell(const struct reader *r, const char *p, size_t n, const struct re
 		return n >= 6;
 	}
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-		if (n >= refused[i].n && is_prefix(p, n, refused[i].bytes, refused[i].n))
-			return err_set(e, -EINVAL, "%s", refused[i].sentence);
+		if (is_prefix(p, n, refused[i].bytes, refused[i].n))
+			return n < refused[i].n ? 0
+						: err_set(e, -EINVAL, "%s", refused[i].sentence);
 	}
 	if (may_be_vecs(r, p, n))
 		return 0;

@@ -21,6 +21,13 @@ static const char *id_end(const char *s, const char *end)
 	return tab;
 }
 
+static bool is_blank(const char *s, const char *end)
+{
+	while (s < end && (*s == ' ' || *s == '\t'))
+		s++;
+	return s == end;
+}
+
 static int numbers(struct reader *r, const char *s, const char *end, struct record *rec,
 		   struct err *e)
 {
@@ -34,7 +41,7 @@ static int numbers(struct reader *r, const char *s, const char *end, struct reco
 	n = text_parse_floats(s, end, r->v, LIMIT_DIMENSION, e);
 	rec->v = r->v;
 	rec->dim = n > 0 ? (size_t)n : 0;
-	return n < 0 ? (int)n : n > 0;
+	return n == 0 ? err_set(e, -EINVAL, "no numbers") : n < 0 ? (int)n : 0;
 }
 
 /* 1: a record was given, 0: an empty line. */
@@ -44,6 +51,8 @@ static int text_line(struct reader *r, const char *s, const char *end, bool fina
 	struct record rec = { 0 };
 	int rc;
 
+	if (is_blank(s, end))
+		return 0;
 	if (tab) {
 		rec.id = s;
 		rec.id_len = (size_t)(tab - s);
@@ -52,11 +61,8 @@ static int text_line(struct reader *r, const char *s, const char *end, bool fina
 			return rc;
 	}
 	rc = numbers(r, tab ? tab + 1 : s, end, &rec, e);
-	if (rc == 0 && (tab || memchr(s, '[', (size_t)(end - s))))
-		return err_set(e, -EINVAL, "no numbers");
-	if (rc <= 0)
-		return rc;
-	rc = reader_give(r, &rec, final, e);
+	if (rc == 0)
+		rc = reader_give(r, &rec, final, e);
 	return rc < 0 ? rc : 1;
 }
 

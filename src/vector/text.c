@@ -116,7 +116,7 @@ long text_parse_floats(const char *s, const char *end, float *ret, size_t max, s
 	bracket = s < end && *s == '[';
 	if (bracket)
 		s = skip_space(s + 1, end);
-	while (s < end && !(bracket && *s == ']' && !comma)) {
+	while (s < end && !(bracket && *s == ']')) {
 		if (n == max)
 			return err_set(e, -E2BIG, "more than %zu numbers", max);
 		next = num_parse_float(s, end, &ret[n]);
