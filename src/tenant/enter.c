@@ -19,7 +19,7 @@
 
 static int refuse(enum tenant_status s, enum tenant_access access, const char *what, struct err *e)
 {
-	if (access == TENANT_LOOK || s == TENANT_ACTIVE)
+	if (access == TENANT_LOOK || access == TENANT_ADMIN || s == TENANT_ACTIVE)
 		return 0;
 	if (s == TENANT_READONLY)
 		return access == TENANT_READ ? 0 : err_set(e, -EROFS, "the %s is readonly", what);
@@ -292,7 +292,7 @@ int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, st
 	mutex_unlock(&ts->lock);
 	if (rc < 0)
 		return rc;
-	if (!in.engine) {
+	if (!in.engine && access != TENANT_ADMIN) {
 		rc = tenant_open_engine(in.tenant, e);
 		if (rc < 0) {
 			tenant_unpin(in.tenant);
@@ -300,7 +300,7 @@ int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, st
 		}
 		in.engine = in.tenant->engine;
 	}
-	if (access != TENANT_LOOK)
+	if (access == TENANT_READ || access == TENANT_WRITE)
 		atomic_store_explicit(&in.collection->last_access_s, clock_wall_ns() / 1000000000u,
 				      memory_order_relaxed);
 	*ret = in;

@@ -66,6 +66,7 @@ enum tenant_access {
 	TENANT_LOOK,  /* attributes, stats, quota, status: also while suspended */
 	TENANT_READ,  /* -EACCES while suspended or pending-deletion */
 	TENANT_WRITE, /* likewise, and -EROFS while readonly or on a read-only mount */
+	TENANT_ADMIN, /* as LOOK, but opens nothing: the engine may be NULL. For quota and status, also of a damaged store */
 };
 
 struct inside {

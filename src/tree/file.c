@@ -48,8 +48,12 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	[NODE_STATS] = { "stats", IN_BOTH, RO, .ops = &file_stats },
 	[NODE_INTEGRITY] = { "integrity", IN_BOTH, RW, .access_read = TENANT_READ,
 			     .access_write = TENANT_READ, .ops = &file_integrity },
-	[NODE_QUOTA] = { "quota", SCOPE_TENANT, S_IFREG | 0644, .roots = true, .ops = &file_quota },
-	[NODE_STATUS] = { "status", IN_BOTH, S_IFREG | 0644, .roots = true, .ops = &file_status },
+	[NODE_QUOTA] = { "quota", SCOPE_TENANT, S_IFREG | 0644, .roots = true,
+			 .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
+			 .ops = &file_quota },
+	[NODE_STATUS] = { "status", IN_BOTH, S_IFREG | 0644, .roots = true,
+			  .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
+			  .ops = &file_status },
 };
 
 const struct file_kind *file_kind(enum node_kind k)
