@@ -9,6 +9,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "base/limits.h"
 #include "base/num.h"
 
 static void add_float(struct buf *out, float v)
@@ -100,6 +101,11 @@ static void add_line_hit(struct answer *a, const struct answer_hit *h)
 
 void answer_hit(struct answer *a, const struct answer_hit *h)
 {
+	/* One answer alone could fill the memory: 10,000 vectors of 16,384 numbers as text. */
+	if (a->out->len > LIMIT_ANSWER_BYTES)
+		a->too_long = true;
+	if (a->too_long)
+		return;
 	if (a->form == QUERY_JSON)
 		add_json_hit(a, h);
 	else

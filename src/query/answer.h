@@ -17,6 +17,7 @@ struct answer {
 	size_t n_hits;         /* of the current one */
 	enum query_form form;  /* of the current one */
 	unsigned include;
+	bool too_long;         /* out is above LIMIT_ANSWER_BYTES: hits are left out since, the exchange fails */
 };
 
 struct answer_hit {

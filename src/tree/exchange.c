@@ -1,0 +1,337 @@
+/*
+ * exchange.c: one exchange of a query file.
+ *
+ * The transcript: the query's bytes stand at [start, end), where they were written, the answer at [end, end + len). Of very
+ * long queries only the last part is kept for reading. Reads that begin in a page before the start and reach into the
+ * exchange come from the kernel, which widens sendfile's reads to whole pages and throws away what nobody asked for:
+ * they get zeros there.
+ *
+ * Locks: the exchange's, inside its handle's; under it the tenant's and below. Posting to callers is done without it.
+ */
+#include "tree/exchange.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/mem.h"
+#include "query/answer.h"
+#include "query/query.h"
+#include "tree/error_file.h"
+
+#define PAGE	   4096u
+#define KEEP_ASKED LIMIT_LINE /* bytes of the query that can be read back at least */
+#define KEEP_ROOM  (1u << 20) /* of the answers, for the next exchange */
+
+struct exchange {
+	struct post post; /* first; text and error: lock */
+	uint32_t cid;	  /* const */
+	struct mutex lock;
+	struct lineage lineage;	     /* lock: of the last writer */
+	bool shared;		     /* lock: several processes wrote it */
+	struct query_parser *parser; /* lock: NULL after exchange_end */
+	struct answer answer;	     /* lock */
+	struct buf asked;	     /* lock: the last bytes of the query */
+	uint64_t end;		     /* lock: offset */
+	size_t n_queries;	     /* lock */
+	bool settled;		     /* lock: its tail was taken, nothing can be added */
+	struct inside *in;	     /* lock: while queries run */
+};
+
+/* ---- life ---- */
+
+static int run_query(void *ctx, const struct query *q, struct err *e)
+{
+	struct exchange *ex = ctx;
+	int rc = tenant_search(ex->in, q, ex->n_queries, &ex->answer, e);
+
+	if (rc < 0)
+		return rc;
+	ex->n_queries++;
+	if (ex->answer.too_long || ex->post.text.len > LIMIT_ANSWER_BYTES)
+		return err_set(e, -E2BIG, "the answers are longer than %u bytes",
+			       LIMIT_ANSWER_BYTES);
+	return buf_failed(&ex->post.text) ? err_nomem(e) : 0;
+}
+
+static void free_exchange(struct post *p)
+{
+	struct exchange *ex = exchange_of(p);
+
+	query_parser_free(ex->parser);
+	buf_release(&ex->asked);
+	post_release(p);
+	mutex_destroy(&ex->lock);
+	mem_free(ex);
+}
+
+int exchange_new(uint32_t cid, const struct lineage *l, struct exchange **ret, struct err *e)
+{
+	struct exchange *ex = mem_zalloc(1, sizeof(*ex));
+	struct query_sink sink = { run_query, ex };
+	int rc;
+
+	if (!ex)
+		return err_nomem(e);
+	rc = query_parser_new(&sink, &ex->parser, e);
+	if (rc < 0) {
+		mem_free(ex);
+		return rc;
+	}
+	post_init(&ex->post, free_exchange);
+	mutex_init(&ex->lock);
+	ex->cid = cid;
+	ex->lineage = *l;
+	*ret = ex;
+	return 0;
+}
+
+struct post *exchange_post(struct exchange *ex)
+{
+	return &ex->post;
+}
+
+struct exchange *exchange_of(struct post *p)
+{
+	return (struct exchange *)p;
+}
+
+void exchange_unref(struct exchange *ex)
+{
+	if (ex)
+		post_unref(&ex->post);
+}
+
+bool exchange_reuse(struct exchange *ex, const struct lineage *l)
+{
+	bool same;
+
+	mutex_lock(&ex->lock);
+	same = !ex->shared && ex->lineage.process[0] == l->process[0];
+	mutex_unlock(&ex->lock);
+	return same;
+}
+
+/* ---- asking ---- */
+
+void exchange_begin(struct exchange *ex, uint64_t start)
+{
+	mutex_lock(&ex->lock);
+	if (ex->post.text.cap > KEEP_ROOM)
+		buf_release(&ex->post.text);
+	buf_clear(&ex->post.text);
+	buf_clear(&ex->asked);
+	query_parser_reset(ex->parser);
+	answer_init(&ex->answer, &ex->post.text);
+	ex->post.error = 0;
+	ex->post.was_read = false;
+	ex->end = start;
+	ex->n_queries = 0;
+	ex->settled = false;
+	mutex_unlock(&ex->lock);
+}
+
+bool exchange_goes_on(struct exchange *ex, uint64_t off)
+{
+	bool on;
+
+	mutex_lock(&ex->lock);
+	on = off == ex->end && !ex->post.error && !ex->settled && !ex->post.was_read;
+	mutex_unlock(&ex->lock);
+	return on;
+}
+
+static int fail_locked(struct exchange *ex, int rc, const struct err *e) REQUIRES(ex->lock)
+{
+	buf_clear(&ex->post.text);
+	buf_adds(&ex->post.text, e->text);
+	ex->post.error = rc;
+	query_parser_reset(ex->parser);
+	return rc;
+}
+
+static void keep_asked_locked(struct exchange *ex, const void *p, size_t n) REQUIRES(ex->lock)
+{
+	ex->end += n;
+	buf_add(&ex->asked, p, n);
+	/* Twice the room, so that dropping is rare. */
+	if (ex->asked.len > 2 * KEEP_ASKED)
+		buf_drop_front(&ex->asked, ex->asked.len - KEEP_ASKED);
+}
+
+/* p NULL: the end of what was asked. A tenant that cannot be entered now fails the call, not the exchange. */
+static int run_locked(struct tree *t, struct exchange *ex, const void *p, size_t n, struct err *e)
+	REQUIRES(ex->lock)
+{
+	struct inside in;
+	struct err own = { 0 };
+	int rc = tenant_enter(t->tenants, ex->cid, TENANT_READ, &in, e);
+
+	if (rc < 0)
+		return rc;
+	ex->in = &in;
+	rc = p ? query_parser_feed(ex->parser, p, n, &own) : query_parser_finish(ex->parser, &own);
+	ex->in = NULL;
+	tenant_leave(&in);
+	if (rc == 0 && !p && ex->n_queries == 0)
+		rc = err_set(&own, -EINVAL, "the query is empty");
+	if (rc < 0) {
+		fail_locked(ex, rc, &own);
+		err_set(e, rc, "%s", own.text);
+	}
+	callers_account(t->callers, &ex->post, ex->post.text.cap + ex->asked.cap);
+	return rc;
+}
+
+int exchange_write(struct tree *t, struct exchange *ex, const struct lineage *l, const void *p,
+		   size_t n, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&ex->lock);
+	if (ex->lineage.process[0] != l->process[0])
+		ex->shared = true;
+	ex->lineage = *l;
+	keep_asked_locked(ex, p, n);
+	rc = buf_failed(&ex->asked) ? err_nomem(e) : run_locked(t, ex, p, n, e);
+	mutex_unlock(&ex->lock);
+	return rc;
+}
+
+/* ---- the answer ---- */
+
+static int settle_locked(struct tree *t, struct exchange *ex, bool *ret_failed, struct err *e)
+	REQUIRES(ex->lock)
+{
+	int rc = 0;
+
+	*ret_failed = false;
+	if (ex->post.error)
+		return err_set(e, ex->post.error, "%s",
+			       ex->post.text.len ? ex->post.text.data : "");
+	if (ex->settled)
+		return 0;
+	if (query_parser_waits(ex->parser) || ex->n_queries == 0) {
+		rc = run_locked(t, ex, NULL, 0, e);
+		*ret_failed = ex->post.error != 0;
+		ex->settled = rc == 0;
+	}
+	return rc;
+}
+
+/* The writer is told, whoever it was that wanted the answer. */
+static int settle_and_tell(struct tree *t, struct exchange *ex, struct err *e)
+{
+	struct lineage l;
+	struct err own = { 0 };
+	bool failed;
+	int rc;
+
+	mutex_lock(&ex->lock);
+	rc = settle_locked(t, ex, &failed, &own);
+	if (failed)
+		l = ex->lineage;
+	mutex_unlock(&ex->lock);
+	if (failed)
+		error_post_lineage(t, &l, ex->cid, &own);
+	return rc < 0 ? err_set(e, rc, "%s", own.text) : 0;
+}
+
+int exchange_settle(struct tree *t, struct exchange *ex, struct err *e)
+{
+	return settle_and_tell(t, ex, e);
+}
+
+static void add_part(struct buf *ret, const struct buf *from, uint64_t at, uint64_t *off, size_t *n)
+{
+	size_t skip, len;
+
+	if (*n == 0 || *off < at || *off >= at + from->len)
+		return;
+	skip = (size_t)(*off - at);
+	len = from->len - skip < *n ? from->len - skip : *n;
+	buf_add(ret, from->data + skip, len);
+	*off += len;
+	*n -= len;
+}
+
+static bool is_widened(uint64_t off, size_t n, uint64_t first)
+{
+	return off % PAGE == 0 && n % PAGE == 0 && first - off < PAGE && first - off < n;
+}
+
+static int read_locked(struct exchange *ex, uint64_t off, size_t n, struct buf *ret, struct err *e)
+	REQUIRES(ex->lock)
+{
+	uint64_t first = ex->end - ex->asked.len;
+
+	if (off < first) {
+		size_t gap = (size_t)(first - off);
+		char *room;
+
+		if (!is_widened(off, n, first))
+			return err_set(e, -EINVAL,
+				       "offset %llu is before the last query, which is at %llu",
+				       (unsigned long long)off, (unsigned long long)first);
+		room = buf_space(ret, gap);
+		if (!room)
+			return err_nomem(e);
+		memset(room, 0, gap);
+		buf_grew(ret, gap);
+		off = first;
+		n -= gap;
+	}
+	add_part(ret, &ex->asked, first, &off, &n);
+	add_part(ret, &ex->post.text, ex->end, &off, &n);
+	return buf_failed(ret) ? err_nomem(e) : 0;
+}
+
+int exchange_read(struct tree *t, struct exchange *ex, uint64_t off, size_t n, struct buf *ret,
+		  struct err *e)
+{
+	int rc = settle_and_tell(t, ex, e);
+
+	if (rc < 0)
+		return rc;
+	mutex_lock(&ex->lock);
+	rc = read_locked(ex, off, n, ret, e);
+	if (rc == 0)
+		ex->post.was_read = true;
+	mutex_unlock(&ex->lock);
+	return rc;
+}
+
+int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,
+		     struct err *e)
+{
+	int rc = settle_and_tell(t, ex, e);
+
+	if (rc < 0)
+		return rc;
+	mutex_lock(&ex->lock);
+	*ret_len = ex->post.text.len;
+	if (ret) {
+		buf_add(ret, ex->post.text.data, ex->post.text.len);
+		ex->post.was_read = true;
+	}
+	mutex_unlock(&ex->lock);
+	return ret && buf_failed(ret) ? err_nomem(e) : 0;
+}
+
+void exchange_end(struct tree *t, struct exchange *ex)
+{
+	struct err e;
+
+	settle_and_tell(t, ex, &e);
+	mutex_lock(&ex->lock);
+	buf_release(&ex->asked);
+	/* Not settled when its tenant is suspended now: a later open of results may still be answered. */
+	if (ex->settled || ex->post.error || !query_parser_waits(ex->parser)) {
+		ex->settled = true;
+		query_parser_free(ex->parser);
+		ex->parser = NULL;
+	}
+	callers_account(t->callers, &ex->post, ex->post.text.cap);
+	mutex_unlock(&ex->lock);
+	exchange_unref(ex);
+}

@@ -1,0 +1,42 @@
+/*
+ * exchange.h: one exchange of a query file: what was asked and what was answered, as a transcript.
+ *
+ * An exchange belongs to the handle it was asked on, and is posted to the caller, so that `results` finds it; it lives as
+ * long as one of them knows it (post_ref, post_unref). A query runs in the write that completes its line. A tail without
+ * newline runs when somebody wants the answer or the handle is released, whichever comes first: exchange_settle.
+ * An error fails the whole exchange, and is told to everyone who wants its answer. Any thread. Private to src/tree.
+ */
+#ifndef RV_TREE_EXCHANGE_H
+#define RV_TREE_EXCHANGE_H
+
+#include "tree/file.h"
+
+struct exchange;
+
+/* A new one with one reference, which the first writer's process begins. -ENOMEM. */
+int exchange_new(uint32_t cid, const struct lineage *l, struct exchange **ret, struct err *e);
+struct post *exchange_post(struct exchange *ex);
+struct exchange *exchange_of(struct post *p); /* of a POST_ANSWER */
+void exchange_unref(struct exchange *ex);     /* NULL allowed */
+
+/* The next exchange of the same handle in the same memory; false when others than this process have seen it. */
+bool exchange_reuse(struct exchange *ex, const struct lineage *l);
+/* Its query starts at this offset of the transcript. */
+void exchange_begin(struct exchange *ex, uint64_t start);
+/* A write at this offset goes on with it: nothing of the answer was read yet, and nothing failed. */
+bool exchange_goes_on(struct exchange *ex, uint64_t off);
+/* Takes n bytes of queries and runs what they complete. An error fails the exchange. */
+int exchange_write(struct tree *t, struct exchange *ex, const struct lineage *l, const void *p,
+		   size_t n, struct err *e);
+/* Runs a tail. Returns the exchange's error. */
+int exchange_settle(struct tree *t, struct exchange *ex, struct err *e);
+/* Bytes of the transcript, settled before. -EINVAL below its start. */
+int exchange_read(struct tree *t, struct exchange *ex, uint64_t off, size_t n, struct buf *ret,
+		  struct err *e);
+/* The answers alone, settled before; ret NULL: just their length. */
+int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,
+		     struct err *e);
+/* No more writes: settles, and keeps just the answers. Drops the handle's reference. */
+void exchange_end(struct tree *t, struct exchange *ex);
+
+#endif
