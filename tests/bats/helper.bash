@@ -5,6 +5,7 @@
 #   kill9_fs             kills it the hard way; the dead mount stays, as it would
 #   remount [OPTIONS]    umount_fs, mount_fs
 #   daemon_pid           prints the daemon's pid
+#   public_mnt, as_user  for tests with other users, below
 #   poll SECONDS CMD...  repeats CMD until it succeeds; fails after SECONDS
 #
 # teardown does umount_fs; a file that has its own calls it there. Access that may hang stands behind `timeout -k`.
@@ -130,4 +131,20 @@ teardown() {
     umount_fs
     # after kill9_fs
     ! grep -q " $MNT fuse.ruvectorfs " /proc/mounts || umount -l "$MNT" || fusermount3 -uz "$MNT"
+    [ -z "${PUBLIC_MNT:-}" ] || rmdir "$PUBLIC_MNT"
+}
+
+# ---- other users ----
+
+# A mount point that other users can reach; call it before mount_fs, with -o allow_other.
+public_mnt() {
+    MNT=$(mktemp -d "${TMPDIR:-/tmp}/ruvectorfs-bats.XXXXXX")
+    chmod 755 "$MNT"
+    PUBLIC_MNT=$MNT
+}
+
+as_user() { # UID[:GID] CMD...
+    local ids=$1
+    shift
+    setpriv --reuid="${ids%:*}" --regid="${ids#*:}" --clear-groups "$@"
 }

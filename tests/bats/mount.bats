@@ -1,0 +1,284 @@
+#!/usr/bin/env bats
+# The command line, readiness, the lock on DATA, and every way to end.
+
+load helper
+
+ruvectorfs() {
+    timeout -k 5 90 "$RV_BIN/ruvectorfs" "$@" 3>&-
+}
+
+# Mounts in the background; the daemon is nobody's child.
+mount_background() { # [OPTIONS]
+    mkdir -p "$MNT"
+    ruvectorfs ${1:+-o "$1"} "$DATA" "$MNT"
+    BACKGROUND=$(cut -d' ' -f1 "$DATA/lock")
+}
+
+unmount_background() {
+    umount "$MNT"
+    poll 30 background_ended
+}
+
+background_ended() {
+    ! kill -0 "$BACKGROUND" 2> /dev/null
+}
+
+@test "--help, --version" {
+    run ruvectorfs --help
+    assert_success
+    assert_output --partial "usage: ruvectorfs"
+    run ruvectorfs -V
+    assert_success
+    assert_output --regexp '^ruvectorfs [0-9]+\.[0-9]+\.[0-9]+$'
+}
+
+@test "wrong usage exits 1 and says what is wrong" {
+    run ruvectorfs
+    assert_failure 1
+    assert_output --partial "DATA and MOUNTPOINT are needed"
+    run ruvectorfs "$DATA"
+    assert_failure 1
+    run ruvectorfs -o bogus=1 "$DATA" "$MNT"
+    assert_failure 1
+    assert_output --partial "unknown option: bogus=1"
+    run ruvectorfs -o threads=0 "$DATA" "$MNT"
+    assert_failure 1
+    assert_output --partial "threads must be a number"
+    run ruvectorfs -o tier=gold "$DATA" "$MNT"
+    assert_failure 1
+    assert_output --partial "tier must be free, pro or unlimited"
+    assert_not_exists "$DATA"
+}
+
+@test "a mount point that is missing, a file, or not empty exits 32" {
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --partial "$MNT: no such directory to mount on"
+    assert_not_exists "$DATA"
+    touch "$MNT"
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --partial "not a directory"
+    rm "$MNT"
+    mkdir -p "$MNT/full"
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --partial "not empty"
+}
+
+@test "DATA is made 0700, and one that holds other files is refused" {
+    mount_fs
+    assert_equal "$(stat -c %a "$DATA")" 700
+    assert_equal "$(cat "$DATA/format")" "ruvectorfs 1"
+    umount_fs
+    mkdir "$BATS_TEST_TMPDIR/home"
+    touch "$BATS_TEST_TMPDIR/home/letter"
+    run ruvectorfs "$BATS_TEST_TMPDIR/home" "$MNT"
+    assert_failure 32
+    assert_output --partial "holds files that are not ruvectorfs's (letter)"
+    run ruvectorfs "$BATS_TEST_TMPDIR/no/such" "$MNT"
+    assert_failure 32
+    assert_output --partial "No such file or directory"
+}
+
+@test "a newer format is refused" {
+    mount_fs
+    umount_fs
+    echo "ruvectorfs 2" > "$DATA/format"
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --partial "of format 2, this program knows up to 1"
+    echo "something" > "$DATA/format"
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+}
+
+@test "without -f it returns when the mount answers, and lets go of the terminal" {
+    out=$(mount_background)
+    assert_equal "$out" ""
+    BACKGROUND=$(cut -d' ' -f1 "$DATA/lock")
+    run cat "$MNT/version"
+    assert_success
+    assert_equal "$(readlink "/proc/$BACKGROUND/cwd")" /
+    assert_equal "$(readlink "/proc/$BACKGROUND/fd/1")" /dev/null
+    unmount_background
+}
+
+@test "DATA is locked: a second daemon is refused with the first one's pid" {
+    mount_fs
+    mkdir "$BATS_TEST_TMPDIR/other"
+    run ruvectorfs "$DATA" "$BATS_TEST_TMPDIR/other"
+    assert_failure 32
+    assert_output --partial "is in use by process $(daemon_pid)"
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    run ruvectorfs "$BATS_TEST_TMPDIR/data2" "$MNT"
+    assert_failure 32
+    assert_output --partial "mounted there already"
+    run cat "$MNT/version"
+    assert_success
+}
+
+@test "a mount right after umount waits for the daemon that is ending" {
+    for i in 1 2 3 4 5; do
+        mount_background
+        mkdir "$MNT/tenants/t$i"
+        umount "$MNT"
+    done
+    mount_background
+    run ls "$MNT/tenants"
+    assert_output "$(printf 't%d\n' 1 2 3 4 5)"
+    unmount_background
+}
+
+@test "a dead mount of our own is replaced" {
+    mount_fs
+    mkdir "$MNT/tenants/kept"
+    kill9_fs
+    run ls "$MNT"
+    assert_failure
+    mount_fs
+    assert_dir_exists "$MNT/tenants/kept"
+    assert_equal "$(grep -c " $MNT " /proc/mounts)" 1
+}
+
+@test "SIGTERM, SIGINT and SIGHUP end it cleanly" {
+    for signal in TERM INT HUP; do
+        mkdir -p "$MNT"
+        # a background job of a script starts with SIGINT ignored
+        env --default-signal=INT,HUP "$RV_BIN/ruvectorfs" -f "$DATA" "$MNT" >> "$LOG" 2>&1 3>&- &
+        DAEMON=$!
+        poll 20 fs_answers
+        mkdir "$MNT/tenants/$signal"
+        kill -"$signal" "$DAEMON"
+        wait_daemon
+        run ! grep -q " $MNT " /proc/mounts
+    done
+    mount_fs
+    run ls "$MNT/tenants"
+    assert_output "$(printf 'TERM\nINT\nHUP' | sort)"
+}
+
+@test "a signal ends it with files open, and what waits is rejected" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    exec 5> "$MNT/tenants/t/ingest/half"
+    printf '1 2\n3 4\n5' >&5
+    kill "$DAEMON"
+    wait_daemon
+    exec 5>&- || :
+    mount_fs
+    assert_equal "$(ls "$MNT/tenants/t/vectors")" ""
+}
+
+@test "-o ro: nothing changes, queries are answered" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    printf 'a\t1 0\nb\t0 1\n' > "$MNT/tenants/t/ingest/x"
+    remount ro
+    cd "$MNT/tenants/t"
+    for cmd in 'mkdir ../new' 'rmdir ../t' 'mkdir collections/c' 'echo 1 1 > ingest/y' 'echo 1 1 > vectors/z' \
+        'rm vectors/a' 'echo a > delete' 'echo k 3 > config' 'echo readonly > status' 'chmod 755 ../t'; do
+        run bash -c "$cmd"
+        assert_failure
+        assert_output --partial "Read-only file system"
+    done
+    echo "k=1 0 1" > query
+    run cut -f1 results
+    assert_output b
+    run ls vectors
+    assert_output "$(printf 'a\nb')"
+}
+
+@test "-o ro makes no DATA" {
+    mkdir "$MNT" "$BATS_TEST_TMPDIR/empty"
+    run ruvectorfs -o ro "$DATA" "$MNT"
+    assert_failure 32
+    assert_not_exists "$DATA"
+    run ruvectorfs -o ro "$BATS_TEST_TMPDIR/empty" "$MNT"
+    assert_failure 32
+    assert_output --partial "holds no data of ruvectorfs"
+}
+
+@test "options of mount(8) and fstab are taken" {
+    mount_fs nofail,_netdev,user,noauto,rw,x-systemd.automount,nosuid,nodev,noexec,noatime
+    run grep " $MNT " /proc/mounts
+    assert_output --partial "fuse.ruvectorfs"
+    assert_output --partial "$DATA"
+    assert_output --partial "noexec"
+}
+
+@test "the mount helper passes on what mount(8) gives it" {
+    mkdir "$MNT"
+    PATH=$RV_BIN:$PATH timeout 60 "$BATS_TEST_DIRNAME/../../tools/mount.ruvectorfs" "$DATA" "$MNT" -s -o rw,nofail 3>&-
+    BACKGROUND=$(cut -d' ' -f1 "$DATA/lock")
+    run cat "$MNT/version"
+    assert_success
+    unmount_background
+}
+
+@test "tier= is of new tenants, threads=1 serves all the same" {
+    mount_fs tier=free,threads=1
+    mkdir "$MNT/tenants/t"
+    run grep '^tier ' "$MNT/tenants/t/quota"
+    assert_output "tier free"
+    remount
+    mkdir "$MNT/tenants/u"
+    run grep '^tier ' "$MNT/tenants/u/quota"
+    assert_output "tier unlimited"
+    run grep '^tier ' "$MNT/tenants/t/quota"
+    assert_output "tier free"
+}
+
+@test "paths with spaces, commas and backslashes" {
+    DATA="$BATS_TEST_TMPDIR/a, b\\c"
+    MNT="$BATS_TEST_TMPDIR/m ,\\n"
+    mount_fs
+    run cat "$MNT/version"
+    assert_success
+    kill9_fs
+    mount_fs
+    run cat "$MNT/version"
+    assert_success
+}
+
+@test "only the mounting user gets in without allow_other" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+    public_mnt
+    mount_fs
+    run as_user 65534:65534 cat "$MNT/version"
+    assert_failure
+    remount allow_other
+    run as_user 65534:65534 cat "$MNT/version"
+    assert_success
+    run as_user 65534:65534 cat "$MNT/stats"
+    assert_failure
+    assert_output --partial "Permission denied"
+}
+
+@test "the top: files, owners, modes" {
+    mount_fs
+    cd "$MNT"
+    run env LC_ALL=C ls
+    assert_output "$(printf '%s\n' README error stats tenants version)"
+    assert_equal "$(stat -c '%n %a %u %F' README stats tenants error)" "$(printf '%s\n' \
+        "README 444 $(id -u) regular file" "stats 600 $(id -u) regular file" \
+        "tenants 711 $(id -u) directory" "error 444 $(id -u) regular file")"
+    assert_equal "$(wc -w < version)" 1
+    run bash -c 'echo x > README'
+    assert_failure
+    run rm -f README
+    assert_failure
+    assert_output --partial "Operation not permitted"
+    run mkdir new
+    assert_failure
+    run cat error
+    assert_output --partial "tenants/"
+    run touch new
+    assert_failure
+}
+
+@test "df shows the disk below DATA" {
+    mount_fs
+    assert_equal "$(stat -f -c %b "$MNT")" "$(stat -f -c %b "$DATA")"
+}
