@@ -1,0 +1,141 @@
+/*
+ * move.c: floats that change their place: rows from store.db into the segment, and the segment's compaction.
+ *
+ * The store calls back for each row after its transaction and before any later commit, so the slot is still that version's. The
+ * pointer is exchanged at once; who searches may still use the old one until the lock was held for writing once.
+ *
+ * Lock order: maint, commit_gate, (store), lock, mu.
+ */
+#include <errno.h>
+
+#include "base/mem.h"
+#include "engine/engine_impl.h"
+
+#define MOVE_ROWS 1024
+
+struct moving {
+	struct collection *c;
+	const float **old; /* copies to be freed; NULL when the segment moves */
+	size_t n;
+};
+
+static void moved(void *ctx, uint32_t slot, uint64_t off, const float *v)
+{
+	struct moving *m = ctx;
+	struct collection *c = m->c;
+
+	rwlock_read(&c->lock);
+	mutex_lock(&c->mu);
+	if (!c->removed && slot < c->rows.n && rows_state(&c->rows, slot) == ROW_LIVE &&
+	    !(c->info[slot].flags & SLOT_HEAP) == !m->old) {
+		struct slot_info *si = &c->info[slot];
+
+		if (m->old && m->n < MOVE_ROWS) {
+			m->old[m->n++] = rows_at(&c->rows, slot);
+			si->flags &= (uint8_t)~SLOT_HEAP;
+			c->heap_bytes -= c->rows.dim * sizeof(float);
+		}
+		si->off = off;
+		atomic_store_explicit(&c->rows.at[slot], v, memory_order_release);
+	}
+	mutex_unlock(&c->mu);
+	rwlock_read_unlock(&c->lock);
+}
+
+/* Returns when nobody uses a pointer any more that was read before the call. */
+static void readers_leave(struct collection *c)
+{
+	rwlock_write(&c->lock);
+	rwlock_write_unlock(&c->lock);
+}
+
+static uint32_t dimension(struct collection *c)
+{
+	uint32_t dim;
+
+	rwlock_read(&c->lock);
+	dim = c->removed ? 0 : (uint32_t)c->rows.dim;
+	rwlock_read_unlock(&c->lock);
+	return dim;
+}
+
+static long move_some(struct collection *c, const float **old, uint32_t dim, struct err *e)
+{
+	struct moving m = { .c = c, .old = old };
+	long n = store_move_inline(c->engine->store, c->cid, dim, MOVE_ROWS, moved, &m, e);
+
+	if (m.n)
+		readers_leave(c);
+	while (m.n > 0)
+		mem_free((void *)(uintptr_t)old[--m.n]);
+	return n;
+}
+
+int move_inline(struct collection *c, struct err *e)
+{
+	MEM_AUTO const float **old = mem_alloc(MOVE_ROWS, sizeof(*old));
+	uint32_t dim = dimension(c);
+	long n;
+
+	if (!old)
+		return err_nomem(e);
+	mutex_lock(&c->mu);
+	c->inlined = 0;
+	mutex_unlock(&c->mu);
+	do
+		n = dim ? move_some(c, old, dim, e) : 0;
+	while (n == MOVE_ROWS);
+	return n < 0 ? (int)n : 0;
+}
+
+/* ---- compaction ---- */
+
+static bool worth_it(struct collection *c)
+{
+	uint64_t file, live;
+
+	if (store_segment_bytes(c->engine->store, c->cid, &file, &live, NULL) < 0 || file <= live)
+		return false;
+	return file - live >= COMPACT_BYTES && file - live >= file / 2;
+}
+
+/* Not while batches are open that have rows in the segment and not in a transaction. 1: done. */
+static int compact_gated(struct collection *c, struct err *e) REQUIRES(c->commit_gate)
+{
+	struct moving m = { .c = c };
+	uint32_t dim = dimension(c);
+	uint32_t big;
+	int rc;
+
+	mutex_lock(&c->mu);
+	big = c->big_batches;
+	if (!big)
+		c->segment_dead_bytes = 0;
+	mutex_unlock(&c->mu);
+	if (big || !dim || !worth_it(c))
+		return 0;
+	rc = store_compact(c->engine->store, c->cid, dim, moved, &m, e);
+	return rc < 0 ? rc : 1;
+}
+
+/* Dead rows have their floats in the old generation, until the graph forgot them. */
+int compact(struct collection *c, struct err *e)
+{
+	int rc = 0;
+
+	if (!c->old_maps) {
+		rwlock_write(&c->commit_gate);
+		rc = compact_gated(c, e);
+		rwlock_write_unlock(&c->commit_gate);
+		if (rc <= 0)
+			return rc;
+		c->old_maps = true;
+	}
+	rc = repair_and_remove(c, e);
+	if (rc < 0)
+		return rc;
+	readers_leave(c);
+	store_drop_old_maps(c->engine->store, c->cid);
+	c->old_maps = false;
+	return image_save(c, e);
+}

@@ -1,0 +1,331 @@
+/*
+ * search.c: one query: the index for what is linked, an exact scan for what waits, IDs from memory.
+ *
+ * Under the collection's lock for reading the hits are found and their IDs copied; what was asked to be included is fetched
+ * from the store after it. Nothing is allocated for a plain query: scratch memory comes from a pool that grows to the number
+ * of queries at once.
+ *
+ * Lock order: lock, mu. The store is called with neither.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine_impl.h"
+
+struct found {
+	uint64_t num;
+	size_t id_at; /* in scratch.ids */
+	size_t id_len;
+	float distance;
+};
+
+/* ---- scratch ---- */
+
+struct scratch *scratch_get(struct engine *en)
+{
+	struct scratch *s;
+
+	mutex_lock(&en->lock);
+	s = en->scratch;
+	if (s)
+		en->scratch = s->next;
+	mutex_unlock(&en->lock);
+	return s ? s : mem_zalloc(1, sizeof(*s));
+}
+
+void scratch_put(struct engine *en, struct scratch *s)
+{
+	mutex_lock(&en->lock);
+	s->next = en->scratch;
+	en->scratch = s;
+	mutex_unlock(&en->lock);
+}
+
+void scratch_free_all(struct engine *en)
+{
+	struct scratch *s;
+
+	while ((s = en->scratch)) {
+		en->scratch = s->next;
+		mem_free(s->hits);
+		mem_free(s->more);
+		mem_free(s->found);
+		mem_free(s->slots);
+		buf_release(&s->ids);
+		mem_free(s);
+	}
+}
+
+static int scratch_reserve(struct scratch *s, size_t k)
+{
+	if (k <= s->cap)
+		return 0;
+	mem_free(s->hits);
+	mem_free(s->more);
+	mem_free(s->found);
+	s->hits = mem_alloc(k, sizeof(*s->hits));
+	s->more = mem_alloc(k, sizeof(*s->more));
+	s->found = mem_alloc(k, sizeof(*s->found));
+	s->cap = s->hits && s->more && s->found ? k : 0;
+	return s->cap ? 0 : -ENOMEM;
+}
+
+/* ---- what is asked ---- */
+
+static int probe_like(const struct collection *c, const struct query *q, struct probe *p,
+		      struct err *e) REQUIRES_SHARED(c->lock)
+{
+	struct collection *mc = (struct collection *)(uintptr_t)c;
+	uint32_t entry, slot = ROW_NONE;
+
+	mutex_lock(&mc->mu);
+	if (idtable_find(&c->ids, q->like, q->like_len, &entry))
+		slot = idtable_at(&c->ids, entry)->slot;
+	mutex_unlock(&mc->mu);
+	if (slot == ROW_NONE)
+		return err_set(e, -ENOENT, "like=%.*s: no such vector", (int)q->like_len, q->like);
+	probe_init(p, &c->rows, rows_at(&c->rows, slot));
+	return 0;
+}
+
+static int probe_make(const struct collection *c, const struct query *q, struct probe *p,
+		      struct err *e) REQUIRES_SHARED(c->lock)
+{
+	if (q->like)
+		return probe_like(c, q, p, e);
+	if (!q->v || q->dim == 0)
+		return err_set(e, -EINVAL, "a query without numbers");
+	if (c->rows.dim && q->dim != c->rows.dim)
+		return err_set(e, -EINVAL, "expected %zu numbers, got %zu", c->rows.dim, q->dim);
+	if (c->rows.metric == METRIC_COSINE && vector_inv_norm(q->v, q->dim) == 0)
+		return err_set(e, -EINVAL, "all numbers are 0, which has no direction for cosine");
+	if (c->rows.dim)
+		probe_init(p, &c->rows, q->v);
+	return 0;
+}
+
+/* ---- finding ---- */
+
+static int compare_slots(const void *a, const void *b)
+{
+	uint32_t x = ((const struct hit *)a)->slot, y = ((const struct hit *)b)->slot;
+
+	return (x > y) - (x < y);
+}
+
+static int compare_hits(const void *a, const void *b)
+{
+	const struct hit *x = a, *y = b;
+
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	return (x->slot > y->slot) - (x->slot < y->slot);
+}
+
+/* Takes out of the n hits those that are among m others. Keys of one slot may differ in the last bit, so slots decide. */
+static size_t drop_doubles(struct hit *hits, size_t n, struct hit *others, size_t m)
+{
+	size_t kept = 0;
+
+	qsort(others, m, sizeof(*others), compare_slots);
+	for (size_t i = 0; i < n; i++)
+		if (!bsearch(&hits[i], others, m, sizeof(*others), compare_slots))
+			hits[kept++] = hits[i];
+	qsort(others, m, sizeof(*others), compare_hits);
+	return kept;
+}
+
+/* n of hits and m of more, both sorted. Returns how many are left in hits. */
+static size_t merge(struct scratch *s, size_t n, size_t m, size_t k)
+{
+	size_t i = n, j = m, at, total;
+
+	/* the k best of both, from the back, into hits */
+	while (i + j > k) {
+		if (j == 0 || (i > 0 && compare_hits(&s->hits[i - 1], &s->more[j - 1]) > 0))
+			i--;
+		else
+			j--;
+	}
+	total = i + j;
+	for (at = total; j > 0;) {
+		if (i > 0 && compare_hits(&s->hits[i - 1], &s->more[j - 1]) > 0)
+			s->hits[--at] = s->hits[--i];
+		else
+			s->hits[--at] = s->more[--j];
+	}
+	return total;
+}
+
+static long find_graph(struct collection *c, const struct probe *p, size_t k, size_t ef,
+		       struct scratch *s) REQUIRES_SHARED(c->lock)
+{
+	long waiting = backlog_snapshot(c, s);
+	size_t m = 0;
+	int n;
+
+	if (waiting < 0)
+		return waiting;
+	n = hnsw_search(c->graph, p, k, ef, NULL, NULL, s->hits);
+	if (n < 0 || waiting == 0)
+		return n;
+	m = flat_search_list(&c->rows, p, s->slots, (size_t)waiting, k, s->more, 0);
+	m = drop_doubles(s->more, m, s->hits, (size_t)n);
+	return (long)merge(s, (size_t)n, m, k);
+}
+
+struct want {
+	size_t k;
+	size_t ef;
+	bool exact;
+};
+
+static long find(struct collection *c, const struct probe *p, struct want w, struct scratch *s)
+	REQUIRES_SHARED(c->lock)
+{
+	long n;
+
+	if (w.k == 0)
+		return 0;
+	if (scratch_reserve(s, w.k) < 0)
+		return -ENOMEM;
+	if (c->graph && !w.exact) {
+		n = find_graph(c, p, w.k, w.ef, s);
+		/* Fewer than there are: the graph did not reach them among dead ones, or at all. */
+		if (n < 0 || (size_t)n == w.k)
+			return n;
+	}
+	return (long)flat_search(&c->rows, p, w.k, s->hits);
+}
+
+/* IDs may move or go when the lock is released. */
+static int take_ids(struct collection *c, size_t n, struct scratch *s) REQUIRES_SHARED(c->lock)
+{
+	buf_clear(&s->ids);
+	for (size_t i = 0; i < n; i++) {
+		uint32_t slot = s->hits[i].slot;
+		const struct id_entry *en = idtable_at(&c->ids, c->info[slot].entry);
+
+		s->found[i] = (struct found){
+			.num = en->num,
+			.id_at = s->ids.len,
+			.id_len = en->len,
+			.distance = rows_distance(&c->rows, s->hits[i].key),
+		};
+		buf_add(&s->ids, en->id, en->len);
+	}
+	return buf_failed(&s->ids) ? -ENOMEM : 0;
+}
+
+static uint32_t live_count(struct collection *c)
+{
+	uint32_t n;
+
+	mutex_lock(&c->mu);
+	n = c->live;
+	mutex_unlock(&c->mu);
+	return n;
+}
+
+static long search_locked(struct collection *c, const struct query *q, struct scratch *s,
+			  struct err *e) REQUIRES_SHARED(c->lock)
+{
+	struct want w = { .exact = q->exact };
+	struct probe p;
+	uint32_t live;
+	long n;
+	int rc = c->removed ? err_gone(e) : probe_make(c, q, &p, e);
+
+	if (rc < 0)
+		return rc;
+	live = live_count(c);
+	w.k = q->k ? q->k : c->config.k;
+	w.ef = q->ef ? q->ef : c->config.ef_search;
+	if (w.k > live)
+		w.k = live;
+	if (w.ef < w.k)
+		w.ef = w.k;
+	n = find(c, &p, w, s);
+	if (n > 0)
+		rc = take_ids(c, (size_t)n, s);
+	return n < 0 || rc < 0 ? err_nomem(e) : n;
+}
+
+/* ---- answering ---- */
+
+static int answer_with(struct collection *c, const struct found *f, struct answer_hit *h,
+		       struct answer *a, struct buf *bytes, struct err *e)
+{
+	struct store_row row;
+	size_t dim;
+	int rc;
+
+	rwlock_read(&c->lock);
+	dim = c->rows.dim;
+	rwlock_read_unlock(&c->lock);
+	buf_clear(bytes);
+	rc = store_get(c->engine->store, c->cid, (uint32_t)dim, f->num, &row, bytes, e);
+	if (rc == -ENOENT)
+		return 0; /* removed since it was found */
+	if (rc < 0)
+		return rc;
+	h->metadata = row.metadata;
+	h->metadata_len = row.metadata_len;
+	h->text = row.text;
+	h->text_len = row.text_len;
+	h->v = row.v;
+	h->dim = dim;
+	answer_hit(a, h);
+	return 0;
+}
+
+static int answer(struct collection *c, const struct query *q, const struct scratch *s, size_t n,
+		  struct answer *a, struct err *e)
+{
+	BUF_AUTO struct buf bytes = BUF_INIT;
+	int rc = 0;
+
+	answer_begin(a, q);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		struct answer_hit h = {
+			.id = s->ids.data + s->found[i].id_at,
+			.id_len = s->found[i].id_len,
+			.distance = s->found[i].distance,
+		};
+
+		if (q->include)
+			rc = answer_with(c, &s->found[i], &h, a, &bytes, e);
+		else
+			answer_hit(a, &h);
+	}
+	answer_end(a);
+	if (rc == 0 && buf_failed(a->out))
+		rc = err_nomem(e);
+	return rc;
+}
+
+int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a,
+		  struct err *e)
+{
+	struct collection *c;
+	struct scratch *s;
+	long n;
+	int rc = collection_enter(en, cid, &c, e);
+
+	if (rc < 0)
+		return rc;
+	s = scratch_get(en);
+	if (!s) {
+		collection_leave(c);
+		return err_nomem(e);
+	}
+	rwlock_read(&c->lock);
+	n = search_locked(c, q, s, e);
+	rwlock_read_unlock(&c->lock);
+	rc = n < 0 ? (int)n : answer(c, q, s, (size_t)n, a, e);
+	scratch_put(en, s);
+	collection_leave(c);
+	return rc;
+}
