@@ -108,12 +108,18 @@ int store_get(struct store *s, uint32_t cid, uint32_t dim, uint64_t num, struct 
 int store_list(struct store *s, uint32_t cid, uint64_t after, size_t max,
 	       int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e);
 
-/* Rows with seq > after in the order of sequences, v set for inline ones. For opening. */
+/* Rows with seq > after in the order of sequences, v set for inline ones; of metadata and text only the lengths. For opening. */
 int store_scan(struct store *s, uint32_t cid, uint64_t after,
 	       int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e);
-/* Slots of versions that were replaced or deleted with seq > after. For opening, on top of an image. */
+/*
+ * Slots of versions that were replaced or deleted with seq > after. For opening, on top of an image. Not those that a remove_all
+ * took: an image with a sequence below cleared_seq is all dead. -EIO: the list is damaged, so the image is of no use.
+ */
 int store_scan_gone(struct store *s, uint32_t cid, uint64_t after, int (*cb)(void *ctx, uint32_t slot, uint64_t seq),
 		    void *ctx, struct err *e);
+
+/* Damaged rows that store_list and store_scan passed over since the store was opened. */
+uint64_t store_skipped_rows(struct store *s);
 
 /* Where the floats of an offset are, dim of them; NULL when off does not lie inside the segment. O(log maps). */
 const float *store_floats(struct store *s, uint32_t cid, uint64_t off, uint32_t dim);

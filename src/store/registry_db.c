@@ -1,0 +1,457 @@
+/*
+ * registry_db.c: DATA/registry.db.
+ *
+ * One connection under one mutex; a change is one statement or one transaction, synced when the call returns. Numbers of
+ * tenants and collections come from one AUTOINCREMENT table, which never gives one twice. Rows have checksums, as in
+ * store.db.
+ */
+#include "store/registry_db.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/crc.h"
+#include "base/lock.h"
+#include "base/mem.h"
+#include "store/sql.h"
+
+#define REGISTRY_FORMAT		1
+#define REGISTRY_APPLICATION_ID 0x52565247 /* "RVRG" */
+#define NUMBER_MAX		(((uint32_t)1 << 26) - 1)
+#define CHECKPOINT_PAGES	1000
+
+#define I(x) ((int64_t)(x))
+
+struct registry_db {
+	struct mutex lock;
+	struct sql db; /* lock */
+	bool read_only;
+};
+
+static const char schema[] =
+	"CREATE TABLE numbers(number INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL);"
+	"CREATE INDEX numbers_by_tenant ON numbers(tenant);"
+	"CREATE TABLE tenants(number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+	" uid INTEGER NOT NULL, gid INTEGER NOT NULL, mode INTEGER NOT NULL,"
+	" created_ns INTEGER NOT NULL, status INTEGER NOT NULL, tier TEXT NOT NULL,"
+	" limits BLOB NOT NULL, crc INTEGER NOT NULL);"
+	"CREATE TABLE settings(name TEXT PRIMARY KEY, value INTEGER NOT NULL, crc INTEGER NOT NULL)"
+	" WITHOUT ROWID;";
+
+/* ---- opening ---- */
+
+static int build(struct sql *db, struct err *e)
+{
+	char versions[96];
+	int rc;
+
+	snprintf(versions, sizeof(versions),
+		 "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+		 REGISTRY_APPLICATION_ID, REGISTRY_FORMAT);
+	rc = sql_exec(db, "BEGIN IMMEDIATE", e);
+	if (rc == 0)
+		rc = sql_exec(db, schema, e);
+	return rc < 0 ? rc : sql_exec(db, versions, e);
+}
+
+static int check_format(struct sql *db, struct err *e)
+{
+	int64_t id, version;
+	int rc = sql_number(db, &id, e, "PRAGMA application_id", "");
+
+	if (rc == 0)
+		rc = sql_number(db, &version, e, "PRAGMA user_version", "");
+	if (rc < 0)
+		return rc;
+	if (id != REGISTRY_APPLICATION_ID || version < 1)
+		return err_set(e, -EILSEQ, "registry.db is not a registry of tenants");
+	if (version > REGISTRY_FORMAT)
+		return err_set(e, -EPROTO,
+			       "the registry has format %" PRId64 ", this version knows %d",
+			       version, REGISTRY_FORMAT);
+	rc = sql_schema_is(db, schema, e);
+	if (rc == 0)
+		return err_set(e, -EILSEQ, "registry.db has other tables than a registry");
+	return rc < 0 ? rc : 0;
+}
+
+static int set_up(struct registry_db *r, struct err *e)
+{
+	int64_t tables = 0;
+	int rc = sql_exec(&r->db, "PRAGMA cache_size=-1000; PRAGMA temp_store=MEMORY", e);
+
+	if (rc == 0 && !r->read_only)
+		rc = sql_exec(&r->db,
+			      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+			      " PRAGMA secure_delete=ON",
+			      e);
+	if (rc == 0)
+		rc = sql_number(&r->db, &tables, e, "SELECT count(*) FROM sqlite_schema", "");
+	if (rc == 0 && tables == 0 && !r->read_only)
+		rc = build(&r->db, e);
+	return rc < 0 ? rc : check_format(&r->db, e);
+}
+
+static int open_db(struct registry_db *r, const char *path, struct err *e)
+{
+	char wal[4096];
+	struct stat st;
+
+	if (!r->read_only)
+		return sql_open(&r->db, path, SQL_CREATE, e);
+	if (stat(path, &st) < 0)
+		return err_set(e, -errno, "there is no registry: %s", strerror(errno));
+	snprintf(wal, sizeof(wal), "%s-wal", path);
+	if (stat(wal, &st) == 0 && st.st_size > 0)
+		return err_set(e, -EROFS,
+			       "the registry was not closed cleanly, "
+			       "and readonly it cannot be recovered");
+	return sql_open(&r->db, path, SQL_IMMUTABLE, e);
+}
+
+int registry_open(const char *path, bool read_only, struct registry_db **ret, struct err *e)
+{
+	struct registry_db *r = mem_zalloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return err_nomem(e);
+	mutex_init(&r->lock);
+	r->read_only = read_only;
+	rc = open_db(r, path, e);
+	if (rc == 0)
+		rc = set_up(r, e);
+	if (rc < 0) {
+		registry_close(r);
+		return rc;
+	}
+	*ret = r;
+	return 0;
+}
+
+void registry_close(struct registry_db *r)
+{
+	if (!r)
+		return;
+	sql_close(&r->db);
+	mutex_destroy(&r->lock);
+	mem_free(r);
+}
+
+/* ---- changes ---- */
+
+static int begin(struct registry_db *r, struct err *e)
+{
+	if (r->read_only)
+		return err_set(e, -EROFS, "mounted readonly");
+	return sql_run(&r->db, e, "BEGIN IMMEDIATE", "");
+}
+
+/* Commits when rc is 0, rolls back otherwise. */
+static int finish(struct registry_db *r, int rc, struct err *e)
+{
+	if (rc == 0)
+		rc = sql_run(&r->db, e, "COMMIT", "");
+	if (rc < 0 && sql_in_transaction(&r->db))
+		sql_run(&r->db, NULL, "ROLLBACK", "");
+	if (rc == 0 && r->db.wal_pages >= CHECKPOINT_PAGES)
+		sqlite3_wal_checkpoint_v2(r->db.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	return rc == -EILSEQ ? -EIO : rc;
+}
+
+/* tenant 0: the number's own. */
+static int new_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e)
+{
+	int64_t number;
+	int rc = sql_run(&r->db, e, "INSERT INTO numbers(tenant) VALUES(?)", "i", I(tenant));
+
+	if (rc < 0)
+		return rc;
+	number = sqlite3_last_insert_rowid(r->db.db);
+	if (number > NUMBER_MAX)
+		return err_set(e, -ENOSPC, "all %u numbers of tenants and collections were used",
+			       NUMBER_MAX);
+	*ret = (uint32_t)number;
+	if (tenant)
+		return 0;
+	return sql_run(&r->db, e, "UPDATE numbers SET tenant = number WHERE number = ?", "i",
+		       I(number));
+}
+
+static uint32_t tenant_crc(const struct registry_tenant *t)
+{
+	size_t name_len = strlen(t->name), tier_len = strlen(t->tier);
+	const uint64_t v[] = { t->number,     t->owner.uid, t->owner.gid, t->owner.mode,
+			       t->created_ns, t->status,    name_len,	  tier_len };
+	uint32_t crc = crc32c(0, v, sizeof(v));
+
+	crc = crc32c(crc32c(crc, t->name, name_len), t->tier, tier_len);
+	return crc32c(crc, t->limits, sizeof(t->limits));
+}
+
+static int put_tenant(struct registry_db *r, const struct registry_tenant *t, const char *text,
+		      struct err *e)
+{
+	return sql_run(&r->db, e, text, "itiiiiitbi", I(t->number), t->name, strlen(t->name),
+		       I(t->owner.uid), I(t->owner.gid), I(t->owner.mode), I(t->created_ns),
+		       I(t->status), t->tier, strlen(t->tier), (const void *)t->limits,
+		       sizeof(t->limits), I(tenant_crc(t)));
+}
+
+int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e)
+{
+	struct registry_tenant to = *t;
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0) {
+		rc = new_number(r, 0, &to.number, e);
+		if (rc == 0)
+			rc = put_tenant(r, &to, "INSERT INTO tenants VALUES(?,?,?,?,?,?,?,?,?,?)",
+					e);
+		rc = finish(r, rc, e);
+	}
+	mutex_unlock(&r->lock);
+	if (rc == -EEXIST)
+		return err_set(e, rc, "a tenant named %s exists", t->name);
+	if (rc == 0)
+		t->number = to.number;
+	return rc;
+}
+
+static int update_locked(struct registry_db *r, const struct registry_tenant *t, struct err *e)
+{
+	int rc = put_tenant(r, t,
+			    "UPDATE tenants SET name = ?2, uid = ?3, gid = ?4, mode = ?5,"
+			    " created_ns = ?6, status = ?7, tier = ?8, limits = ?9, crc = ?10"
+			    " WHERE number = ?1",
+			    e);
+
+	if (rc == 0 && !sqlite3_changes64(r->db.db))
+		rc = err_set(e, -ENOENT, "no such tenant");
+	return rc;
+}
+
+int registry_tenant_update(struct registry_db *r, const struct registry_tenant *t, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0)
+		rc = finish(r, update_locked(r, t, e), e);
+	mutex_unlock(&r->lock);
+	return rc;
+}
+
+static int remove_tenant_locked(struct registry_db *r, uint32_t number, struct err *e)
+{
+	int rc = sql_run(&r->db, e, "DELETE FROM tenants WHERE number = ?", "i", I(number));
+
+	if (rc == 0 && !sqlite3_changes64(r->db.db))
+		rc = err_set(e, -ENOENT, "no such tenant");
+	if (rc == 0)
+		rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE tenant = ?", "i", I(number));
+	return rc;
+}
+
+int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0)
+		rc = finish(r, remove_tenant_locked(r, number, e), e);
+	mutex_unlock(&r->lock);
+	return rc;
+}
+
+int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e)
+{
+	uint32_t number;
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0)
+		rc = finish(r, new_number(r, tenant, &number, e), e);
+	mutex_unlock(&r->lock);
+	if (rc == 0)
+		*ret = number;
+	return rc;
+}
+
+static int forget_locked(struct registry_db *r, uint32_t number, struct err *e)
+{
+	int rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE number = ? AND tenant <> number",
+			 "i", I(number));
+
+	if (rc == 0 && !sqlite3_changes64(r->db.db))
+		rc = err_set(e, -ENOENT, "no such collection");
+	return rc;
+}
+
+int registry_collection_forget(struct registry_db *r, uint32_t number, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0)
+		rc = finish(r, forget_locked(r, number, e), e);
+	mutex_unlock(&r->lock);
+	return rc;
+}
+
+/* ---- reading ---- */
+
+static bool decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
+{
+	const void *limits;
+	uint32_t crc;
+	size_t n;
+
+	memset(t, 0, sizeof(*t));
+	if (!sql_u32(st, 0, &t->number) || !sql_string(st, 1, t->name, sizeof(t->name)) ||
+	    !t->name[0] || !sql_u32(st, 2, &t->owner.uid) || !sql_u32(st, 3, &t->owner.gid) ||
+	    !sql_u32(st, 4, &t->owner.mode) || !sql_u64(st, 5, INT64_MAX, &t->created_ns) ||
+	    !sql_u32(st, 6, &t->status) || !sql_string(st, 7, t->tier, sizeof(t->tier)) ||
+	    !sql_bytes(st, 8, sizeof(t->limits), &limits, &n) || n != sizeof(t->limits) ||
+	    !sql_u32(st, 9, &crc))
+		return false;
+	memcpy(t->limits, limits, n);
+	return crc == tenant_crc(t) && t->number <= NUMBER_MAX;
+}
+
+static int next_locked(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
+		       struct err *e)
+{
+	sqlite3_stmt *st;
+	int rc = sql_start(&r->db, &st, e,
+			   "SELECT * FROM tenants WHERE number > ? ORDER BY number LIMIT 1", "i",
+			   I(after));
+
+	if (rc == 0)
+		rc = sql_step(&r->db, st, e);
+	if (rc <= 0)
+		return rc < 0 ? rc : err_set(e, -ENOENT, "no further tenant");
+	rc = 0;
+	if (!decode_tenant(st, ret)) {
+		memset(ret, 0, sizeof(*ret));
+		ret->number = (uint32_t)sqlite3_column_int64(st, 0);
+		rc = err_set(e, -EIO, "the entry of tenant number %u is damaged", ret->number);
+	}
+	sql_done(st);
+	return rc;
+}
+
+int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
+			 struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = next_locked(r, after, ret, e);
+	mutex_unlock(&r->lock);
+	return rc == -EILSEQ ? -EIO : rc;
+}
+
+/* One row of two numbers. */
+static int pair(struct registry_db *r, const char *text, uint32_t key, uint32_t *ret_number,
+		uint32_t *ret_tenant, struct err *e)
+{
+	sqlite3_stmt *st;
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = sql_start(&r->db, &st, e, text, "i", I(key));
+	if (rc == 0)
+		rc = sql_step(&r->db, st, e);
+	if (rc == 0) {
+		rc = err_set(e, -ENOENT, "no such number");
+	} else if (rc > 0) {
+		rc = sql_u32(st, 0, ret_number) && sql_u32(st, 1, ret_tenant)
+			     ? 0
+			     : err_set(e, -EIO, "the numbers of the registry are damaged");
+		sql_done(st);
+	}
+	mutex_unlock(&r->lock);
+	return rc == -EILSEQ ? -EIO : rc;
+}
+
+int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret_tenant,
+			   struct err *e)
+{
+	uint32_t same;
+
+	return pair(r, "SELECT number, tenant FROM numbers WHERE number = ?", number, &same,
+		    ret_tenant, e);
+}
+
+int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number,
+			     uint32_t *ret_tenant, struct err *e)
+{
+	return pair(r,
+		    "SELECT number, tenant FROM numbers WHERE number > ? AND tenant <> number"
+		    " ORDER BY number LIMIT 1",
+		    after, ret_number, ret_tenant, e);
+}
+
+/* ---- settings ---- */
+
+static uint32_t setting_crc(const char *name, uint64_t value)
+{
+	return crc32c(crc32c(0, &value, sizeof(value)), name, strlen(name));
+}
+
+static int get_locked(struct registry_db *r, const char *name, uint64_t *ret, struct err *e)
+{
+	sqlite3_stmt *st;
+	uint64_t value;
+	uint32_t crc;
+	int rc = sql_start(&r->db, &st, e, "SELECT value, crc FROM settings WHERE name = ?", "t",
+			   name, strlen(name));
+
+	if (rc == 0)
+		rc = sql_step(&r->db, st, e);
+	if (rc <= 0)
+		return rc < 0 ? rc : err_set(e, -ENOENT, "%s is not set", name);
+	value = (uint64_t)sqlite3_column_int64(st, 0);
+	rc = sql_u32(st, 1, &crc) && crc == setting_crc(name, value)
+		     ? 0
+		     : err_set(e, -EIO, "the setting %s is damaged", name);
+	sql_done(st);
+	if (rc == 0)
+		*ret = value;
+	return rc;
+}
+
+int registry_setting_get(struct registry_db *r, const char *name, uint64_t *ret, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = get_locked(r, name, ret, e);
+	mutex_unlock(&r->lock);
+	return rc == -EILSEQ ? -EIO : rc;
+}
+
+int registry_setting_set(struct registry_db *r, const char *name, uint64_t value, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0) {
+		rc = sql_run(&r->db, e, "INSERT OR REPLACE INTO settings VALUES(?, ?, ?)", "tii",
+			     name, strlen(name), I(value), I(setting_crc(name, value)));
+		rc = finish(r, rc, e);
+	}
+	mutex_unlock(&r->lock);
+	return rc;
+}
