@@ -6,7 +6,8 @@
  * exchange come from the kernel, which widens sendfile's reads to whole pages and throws away what nobody asked for:
  * they get zeros there.
  *
- * Locks: the exchange's, inside its handle's; under it the tenant's and below. Posting to callers is done without it.
+ * Locks: the exchange's, inside its handle's; under it the callers', and the tenant's and below. One holds it from
+ * before an exchange is posted until its queries ran, so that nobody finds an exchange without them.
  */
 #include "tree/exchange.h"
 
@@ -19,23 +20,23 @@
 #include "query/query.h"
 #include "tree/error_file.h"
 
-#define PAGE	   4096u
+#define PAGE       4096u
 #define KEEP_ASKED LIMIT_LINE /* bytes of the query that can be read back at least */
 #define KEEP_ROOM  (1u << 20) /* of the answers, for the next exchange */
 
 struct exchange {
 	struct post post; /* first; text and error: lock */
-	uint32_t cid;	  /* const */
+	uint32_t cid;     /* const */
 	struct mutex lock;
-	struct lineage lineage;	     /* lock: of the last writer */
-	bool shared;		     /* lock: several processes wrote it */
+	struct lineage lineage;      /* lock: of the last writer */
+	bool shared;                 /* lock: several processes wrote it */
 	struct query_parser *parser; /* lock: NULL after exchange_end */
-	struct answer answer;	     /* lock */
-	struct buf asked;	     /* lock: the last bytes of the query */
-	uint64_t end;		     /* lock: offset */
-	size_t n_queries;	     /* lock */
-	bool settled;		     /* lock: its tail was taken, nothing can be added */
-	struct inside *in;	     /* lock: while queries run */
+	struct answer answer;        /* lock */
+	struct buf asked;            /* lock: the last bytes of the query */
+	uint64_t end;                /* lock: offset */
+	size_t n_queries;            /* lock */
+	bool settled;                /* lock: its tail was taken, nothing can be added */
+	struct inside *in;           /* lock: while queries run */
 };
 
 /* ---- life ---- */
@@ -50,7 +51,7 @@ static int run_query(void *ctx, const struct query *q, struct err *e)
 	ex->n_queries++;
 	if (ex->answer.too_long || ex->post.text.len > LIMIT_ANSWER_BYTES)
 		return err_set(e, -E2BIG, "the answers are longer than %u bytes",
-			       LIMIT_ANSWER_BYTES);
+		               LIMIT_ANSWER_BYTES);
 	return buf_failed(&ex->post.text) ? err_nomem(e) : 0;
 }
 
@@ -82,6 +83,7 @@ int exchange_new(uint32_t cid, const struct lineage *l, struct exchange **ret, s
 	mutex_init(&ex->lock);
 	ex->cid = cid;
 	ex->lineage = *l;
+	ex->settled = true; /* until its first write begins it */
 	*ret = ex;
 	return 0;
 }
@@ -102,21 +104,10 @@ void exchange_unref(struct exchange *ex)
 		post_unref(&ex->post);
 }
 
-bool exchange_reuse(struct exchange *ex, const struct lineage *l)
-{
-	bool same;
-
-	mutex_lock(&ex->lock);
-	same = !ex->shared && ex->lineage.process[0] == l->process[0];
-	mutex_unlock(&ex->lock);
-	return same;
-}
-
 /* ---- asking ---- */
 
-void exchange_begin(struct exchange *ex, uint64_t start)
+static void begin_locked(struct exchange *ex, uint64_t start) REQUIRES(ex->lock)
 {
-	mutex_lock(&ex->lock);
 	if (ex->post.text.cap > KEEP_ROOM)
 		buf_release(&ex->post.text);
 	buf_clear(&ex->post.text);
@@ -128,17 +119,16 @@ void exchange_begin(struct exchange *ex, uint64_t start)
 	ex->end = start;
 	ex->n_queries = 0;
 	ex->settled = false;
-	mutex_unlock(&ex->lock);
 }
 
-bool exchange_goes_on(struct exchange *ex, uint64_t off)
+static bool goes_on_locked(struct exchange *ex, uint64_t off) REQUIRES(ex->lock)
 {
-	bool on;
+	return off == ex->end && !ex->post.error && !ex->settled && !ex->post.was_read;
+}
 
-	mutex_lock(&ex->lock);
-	on = off == ex->end && !ex->post.error && !ex->settled && !ex->post.was_read;
-	mutex_unlock(&ex->lock);
-	return on;
+static bool is_own_locked(struct exchange *ex, const struct lineage *l) REQUIRES(ex->lock)
+{
+	return !ex->shared && ex->lineage.process[0] == l->process[0];
 }
 
 static int fail_locked(struct exchange *ex, int rc, const struct err *e) REQUIRES(ex->lock)
@@ -183,17 +173,30 @@ static int run_locked(struct tree *t, struct exchange *ex, const void *p, size_t
 	return rc;
 }
 
-int exchange_write(struct tree *t, struct exchange *ex, const struct lineage *l, const void *p,
-		   size_t n, struct err *e)
+static int write_locked(struct tree *t, struct exchange *ex, const struct lineage *l, const void *p,
+                        size_t n, struct err *e) REQUIRES(ex->lock)
 {
-	int rc;
-
-	mutex_lock(&ex->lock);
 	if (ex->lineage.process[0] != l->process[0])
 		ex->shared = true;
 	ex->lineage = *l;
+	callers_post(t->callers, l, ex->cid, POST_ANSWER, &ex->post);
 	keep_asked_locked(ex, p, n);
-	rc = buf_failed(&ex->asked) ? err_nomem(e) : run_locked(t, ex, p, n, e);
+	return buf_failed(&ex->asked) ? err_nomem(e) : run_locked(t, ex, p, n, e);
+}
+
+int exchange_write(struct tree *t, struct exchange *ex, const struct lineage *l, uint64_t off,
+                   const void *p, size_t n, struct err *e)
+{
+	bool on;
+	int rc = EXCHANGE_OTHER;
+
+	mutex_lock(&ex->lock);
+	on = goes_on_locked(ex, off);
+	if (on || is_own_locked(ex, l)) {
+		if (!on)
+			begin_locked(ex, off);
+		rc = write_locked(t, ex, l, p, n, e);
+	}
 	mutex_unlock(&ex->lock);
 	return rc;
 }
@@ -208,7 +211,7 @@ static int settle_locked(struct tree *t, struct exchange *ex, bool *ret_failed, 
 	*ret_failed = false;
 	if (ex->post.error)
 		return err_set(e, ex->post.error, "%s",
-			       ex->post.text.len ? ex->post.text.data : "");
+		               ex->post.text.len ? ex->post.text.data : "");
 	if (ex->settled)
 		return 0;
 	if (query_parser_waits(ex->parser) || ex->n_queries == 0) {
@@ -219,27 +222,40 @@ static int settle_locked(struct tree *t, struct exchange *ex, bool *ret_failed, 
 	return rc;
 }
 
-/* The writer is told, whoever it was that wanted the answer. */
-static int settle_and_tell(struct tree *t, struct exchange *ex, struct err *e)
-{
-	struct lineage l;
-	struct err own = { 0 };
+/* Somebody wants the answer: lock, settle. Whoever that was, a failure is then told to the writer, without the lock. */
+struct wanted {
 	bool failed;
+	struct lineage writer;
+	struct err why;
+};
+
+static int want(struct tree *t, struct exchange *ex, struct wanted *w, struct err *e)
+	ACQUIRE(ex->lock)
+{
 	int rc;
 
 	mutex_lock(&ex->lock);
-	rc = settle_locked(t, ex, &failed, &own);
-	if (failed)
-		l = ex->lineage;
+	w->why.text[0] = 0;
+	rc = settle_locked(t, ex, &w->failed, &w->why);
+	if (w->failed)
+		w->writer = ex->lineage;
+	return rc < 0 ? err_set(e, rc, "%s", w->why.text) : 0;
+}
+
+static void want_end(struct tree *t, struct exchange *ex, struct wanted *w) RELEASE(ex->lock)
+{
 	mutex_unlock(&ex->lock);
-	if (failed)
-		error_post_lineage(t, &l, ex->cid, &own);
-	return rc < 0 ? err_set(e, rc, "%s", own.text) : 0;
+	if (w->failed)
+		error_post_lineage(t, &w->writer, ex->cid, &w->why);
 }
 
 int exchange_settle(struct tree *t, struct exchange *ex, struct err *e)
 {
-	return settle_and_tell(t, ex, e);
+	struct wanted w;
+	int rc = want(t, ex, &w, e);
+
+	want_end(t, ex, &w);
+	return rc;
 }
 
 static void add_part(struct buf *ret, const struct buf *from, uint64_t at, uint64_t *off, size_t *n)
@@ -271,8 +287,8 @@ static int read_locked(struct exchange *ex, uint64_t off, size_t n, struct buf *
 
 		if (!is_widened(off, n, first))
 			return err_set(e, -EINVAL,
-				       "offset %llu is before the last query, which is at %llu",
-				       (unsigned long long)off, (unsigned long long)first);
+			               "offset %llu is before the last query, which is at %llu",
+			               (unsigned long long)off, (unsigned long long)first);
 		room = buf_space(ret, gap);
 		if (!room)
 			return err_nomem(e);
@@ -287,51 +303,54 @@ static int read_locked(struct exchange *ex, uint64_t off, size_t n, struct buf *
 }
 
 int exchange_read(struct tree *t, struct exchange *ex, uint64_t off, size_t n, struct buf *ret,
-		  struct err *e)
+                  struct err *e)
 {
-	int rc = settle_and_tell(t, ex, e);
+	struct wanted w;
+	int rc = want(t, ex, &w, e);
 
-	if (rc < 0)
-		return rc;
-	mutex_lock(&ex->lock);
-	rc = read_locked(ex, off, n, ret, e);
+	if (rc == 0)
+		rc = read_locked(ex, off, n, ret, e);
 	if (rc == 0)
 		ex->post.was_read = true;
-	mutex_unlock(&ex->lock);
+	want_end(t, ex, &w);
 	return rc;
 }
 
 int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,
-		     struct err *e)
+                     struct err *e)
 {
-	int rc = settle_and_tell(t, ex, e);
+	struct wanted w;
+	int rc = want(t, ex, &w, e);
 
-	if (rc < 0)
-		return rc;
-	mutex_lock(&ex->lock);
-	*ret_len = ex->post.text.len;
-	if (ret) {
+	if (rc == 0)
+		*ret_len = ex->post.text.len;
+	if (rc == 0 && ret) {
 		buf_add(ret, ex->post.text.data, ex->post.text.len);
 		ex->post.was_read = true;
 	}
-	mutex_unlock(&ex->lock);
-	return ret && buf_failed(ret) ? err_nomem(e) : 0;
+	want_end(t, ex, &w);
+	return rc == 0 && ret && buf_failed(ret) ? err_nomem(e) : rc;
 }
 
-void exchange_end(struct tree *t, struct exchange *ex)
+/* Not settled when its tenant is suspended now: a later open of results may still be answered. */
+static void close_locked(struct tree *t, struct exchange *ex) REQUIRES(ex->lock)
 {
-	struct err e;
-
-	settle_and_tell(t, ex, &e);
-	mutex_lock(&ex->lock);
-	buf_release(&ex->asked);
-	/* Not settled when its tenant is suspended now: a later open of results may still be answered. */
 	if (ex->settled || ex->post.error || !query_parser_waits(ex->parser)) {
 		ex->settled = true;
 		query_parser_free(ex->parser);
 		ex->parser = NULL;
 	}
+	buf_release(&ex->asked);
 	callers_account(t->callers, &ex->post, ex->post.text.cap);
-	mutex_unlock(&ex->lock);
+}
+
+void exchange_end(struct tree *t, struct exchange *ex)
+{
+	struct wanted w;
+	struct err e;
+
+	want(t, ex, &w, &e);
+	close_locked(t, ex);
+	want_end(t, ex, &w);
 	exchange_unref(ex);
 }

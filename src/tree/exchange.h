@@ -19,15 +19,14 @@ struct post *exchange_post(struct exchange *ex);
 struct exchange *exchange_of(struct post *p); /* of a POST_ANSWER */
 void exchange_unref(struct exchange *ex);     /* NULL allowed */
 
-/* The next exchange of the same handle in the same memory; false when others than this process have seen it. */
-bool exchange_reuse(struct exchange *ex, const struct lineage *l);
-/* Its query starts at this offset of the transcript. */
-void exchange_begin(struct exchange *ex, uint64_t start);
-/* A write at this offset goes on with it: nothing of the answer was read yet, and nothing failed. */
-bool exchange_goes_on(struct exchange *ex, uint64_t off);
-/* Takes n bytes of queries and runs what they complete. An error fails the exchange. */
-int exchange_write(struct tree *t, struct exchange *ex, const struct lineage *l, const void *p,
-		   size_t n, struct err *e);
+#define EXCHANGE_OTHER 1
+/*
+ * Takes n bytes of queries at this offset and runs what they complete; posts the exchange to the writer before. Where it
+ * cannot go on (anything of the answer was read, it failed, another offset) it begins anew, forgetting the last one; returns
+ * EXCHANGE_OTHER and does nothing when it may not, because others than this process know it. An error fails the exchange.
+ */
+int exchange_write(struct tree *t, struct exchange *ex, const struct lineage *l, uint64_t off,
+		   const void *p, size_t n, struct err *e);
 /* Runs a tail. Returns the exchange's error. */
 int exchange_settle(struct tree *t, struct exchange *ex, struct err *e);
 /* Bytes of the transcript, settled before. -EINVAL below its start. */

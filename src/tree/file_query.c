@@ -10,45 +10,39 @@
 #include "tree/exchange.h"
 #include "tree/file.h"
 
-static int next_exchange(struct handle *h, const struct lineage *l, uint64_t off,
-			 struct exchange **ret, struct err *e)
+static int other_exchange(struct handle *h, const struct lineage *l, struct err *e)
 {
-	struct exchange *ex = h->state;
-	int rc = 0;
+	struct exchange *ex;
+	int rc = exchange_new(node_place(h->node), l, &ex, e);
 
-	if (!ex || !exchange_reuse(ex, l)) {
-		rc = exchange_new(node_place(h->node), l, ret, e);
-		if (rc < 0)
-			return rc;
-		exchange_unref(ex);
-		h->state = ex = *ret;
-	}
-	exchange_begin(ex, off);
-	*ret = ex;
+	if (rc < 0)
+		return rc;
+	exchange_unref(h->state);
+	h->state = ex;
 	return 0;
 }
 
 static long query_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-			const void *p, size_t n, struct err *e)
+                        const void *p, size_t n, struct err *e)
 {
-	struct exchange *ex = h->state;
 	struct lineage l;
-	int rc = 0;
+	int rc = EXCHANGE_OTHER;
 
 	if (n == 0)
 		return 0;
 	callers_lineage(t->callers, who, &l);
-	if (!ex || !exchange_goes_on(ex, off))
-		rc = next_exchange(h, &l, off, &ex, e);
-	if (rc < 0)
-		return rc;
-	callers_post(t->callers, &l, node_place(h->node), POST_ANSWER, exchange_post(ex));
-	rc = exchange_write(t, ex, &l, p, n, e);
+	if (h->state)
+		rc = exchange_write(t, h->state, &l, off, p, n, e);
+	if (rc == EXCHANGE_OTHER) {
+		rc = other_exchange(h, &l, e);
+		if (rc == 0)
+			rc = exchange_write(t, h->state, &l, off, p, n, e);
+	}
 	return rc < 0 ? rc : (long)n;
 }
 
 static int query_read(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-		      size_t n, struct buf *ret, struct err *e)
+                      size_t n, struct buf *ret, struct err *e)
 {
 	if (!h->state)
 		return err_set(
@@ -59,7 +53,7 @@ static int query_read(struct tree *t, const struct caller *who, struct handle *h
 
 /* `>` empties what has no content of its own. */
 static int query_truncate(struct tree *t, const struct caller *who, struct handle *h, uint64_t size,
-			  struct err *e)
+                          struct err *e)
 {
 	return size == 0 ? 0 : err_set(e, -EINVAL, "a query has no size to be set");
 }
