@@ -14,7 +14,7 @@
 static int32_t decode(const unsigned char *s, size_t n, size_t *ret_len)
 {
 	static const int32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc0 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
 	int32_t c = len <= 1 ? s[0] : s[0] & (0x7f >> len);
 
 	if (len == 0 || s[0] > 0xf4 || len > n)
@@ -46,13 +46,13 @@ int vector_id_check(const char *id, size_t n, struct err *e)
 		c = decode(s + i, n - i, &len);
 		if (c < 0)
 			return err_set(e, -EINVAL, "the ID is not UTF-8: byte %zu is 0x%02x", i + 1,
-				       s[i]);
+			               s[i]);
 		if (c == '/')
 			return err_set(e, -EINVAL, "the ID holds a slash at byte %zu", i + 1);
 		if (c < 0x20 || (c >= 0x7f && c < 0xa0))
 			return err_set(e, -EINVAL,
-				       "the ID holds the control character 0x%02x at byte %zu",
-				       (unsigned)c, i + 1);
+			               "the ID holds the control character 0x%02x at byte %zu",
+			               (unsigned)c, i + 1);
 	}
 	return 0;
 }

@@ -38,9 +38,16 @@ static const struct json *wrap(const json_t *v)
 	return (const struct json *)(const void *)v;
 }
 
+/* jansson calls most of its failed allocations errors of syntax; this one knows. */
+static _Thread_local bool out_of_memory;
+
 static void *alloc_bytes(size_t n)
 {
-	return mem_alloc(n, 1);
+	void *p = mem_alloc(n, 1);
+
+	if (!p)
+		out_of_memory = true;
+	return p;
 }
 
 static void route_memory(void)
@@ -87,9 +94,10 @@ int json_parse(const char *s, size_t n, struct json **ret, struct err *e)
 	pthread_once(&once, route_memory);
 	if (depth > LIMIT_JSON_DEPTH)
 		return err_set(e, -EINVAL, "JSON nested %zu deep, limit %d", depth,
-			       LIMIT_JSON_DEPTH);
+		               LIMIT_JSON_DEPTH);
+	out_of_memory = false;
 	v = json_loadb(s, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
-	if (!v && json_error_code(&error) == json_error_out_of_memory)
+	if (!v && out_of_memory)
 		return err_nomem(e);
 	if (!v)
 		return not_json(&error, e);
@@ -123,7 +131,7 @@ const struct json *json_member(const struct json *object, const char *name)
 }
 
 bool json_next(const struct json *object, void **iter, const char **ret_name,
-	       const struct json **ret_value)
+               const struct json **ret_value)
 {
 	json_t *o = (json_t *)value(object);
 
@@ -191,8 +199,8 @@ long json_floats(const struct json *array, float *ret, size_t max, struct err *e
 		ret[i] = (float)v;
 		if (!isfinite(ret[i]))
 			return err_set(e, -EINVAL,
-				       "number %zu: %g is out of range of a 32-bit float", i + 1,
-				       v);
+			               "number %zu: %g is out of range of a 32-bit float", i + 1,
+			               v);
 	}
 	return (long)n;
 }

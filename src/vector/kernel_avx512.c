@@ -27,7 +27,7 @@ INLINE simde__m512 load_tail(const float *p, size_t dim, size_t n)
 
 	if (dim >= 16)
 		return simde_mm512_maskz_mov_ps((simde__mmask16)(0xffffu << (16 - n)),
-						simde_mm512_loadu_ps(p + dim - 16));
+		                                simde_mm512_loadu_ps(p + dim - 16));
 	for (size_t i = 0; i < n; i++)
 		few[i] = p[i];
 	return simde_mm512_loadu_ps(few);
@@ -50,54 +50,55 @@ INLINE float sum_of(simde__m512 v)
 	return simde_mm_cvtss_f32(s);
 }
 
+/* Written out below instead of looped over: at -O2 an array of sums would live in memory. */
+#define STEP(s, a, b) ((s) = step((s), simde_mm512_loadu_ps(a), simde_mm512_loadu_ps(b), l2))
+
 INLINE float one(const float *a, const float *b, size_t dim, int l2)
 {
-	simde__m512 s[4];
+	simde__m512 s0 = simde_mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
 	size_t i = 0;
 
-	for (size_t j = 0; j < 4; j++)
-		s[j] = simde_mm512_setzero_ps();
 	for (; i + 64 <= dim; i += 64) {
-		for (size_t j = 0; j < 4; j++)
-			s[j] = step(s[j], simde_mm512_loadu_ps(a + i + 16 * j),
-				    simde_mm512_loadu_ps(b + i + 16 * j), l2);
+		STEP(s0, a + i, b + i);
+		STEP(s1, a + i + 16, b + i + 16);
+		STEP(s2, a + i + 32, b + i + 32);
+		STEP(s3, a + i + 48, b + i + 48);
 	}
 	for (; i + 16 <= dim; i += 16)
-		s[0] = step(s[0], simde_mm512_loadu_ps(a + i), simde_mm512_loadu_ps(b + i), l2);
+		STEP(s0, a + i, b + i);
 	if (i < dim)
-		s[1] = step(s[1], load_tail(a, dim, dim - i), load_tail(b, dim, dim - i), l2);
-	return sum_of(
-		simde_mm512_add_ps(simde_mm512_add_ps(s[0], s[1]), simde_mm512_add_ps(s[2], s[3])));
+		s1 = step(s1, load_tail(a, dim, dim - i), load_tail(b, dim, dim - i), l2);
+	return sum_of(simde_mm512_add_ps(simde_mm512_add_ps(s0, s1), simde_mm512_add_ps(s2, s3)));
 }
 
 /* Four sums become one vector by a transposed addition: two halvings instead of four. */
-INLINE void store4(const simde__m512 s[4], float ret[4])
+INLINE void store4(simde__m512 s0, simde__m512 s1, simde__m512 s2, simde__m512 s3, float ret[4])
 {
-	simde__m128 ab = simde_mm_hadd_ps(fold(s[0]), fold(s[1]));
-	simde__m128 cd = simde_mm_hadd_ps(fold(s[2]), fold(s[3]));
+	simde__m128 ab = simde_mm_hadd_ps(fold(s0), fold(s1));
+	simde__m128 cd = simde_mm_hadd_ps(fold(s2), fold(s3));
 
 	simde_mm_storeu_ps(ret, simde_mm_hadd_ps(ab, cd));
 }
 
 INLINE void four(const float *q, const float *const rows[4], size_t dim, float ret[4], int l2)
 {
-	const float *const row[4] = { rows[0], rows[1], rows[2], rows[3] };
-	simde__m512 s[4], v;
+	const float *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+	simde__m512 s0 = simde_mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
 	size_t i = 0;
 
-	for (size_t r = 0; r < 4; r++)
-		s[r] = simde_mm512_setzero_ps();
 	for (; i + 16 <= dim; i += 16) {
-		v = simde_mm512_loadu_ps(q + i);
-		for (size_t r = 0; r < 4; r++)
-			s[r] = step(s[r], v, simde_mm512_loadu_ps(row[r] + i), l2);
+		STEP(s0, q + i, a + i);
+		STEP(s1, q + i, b + i);
+		STEP(s2, q + i, c + i);
+		STEP(s3, q + i, d + i);
 	}
 	if (i < dim) {
-		v = load_tail(q, dim, dim - i);
-		for (size_t r = 0; r < 4; r++)
-			s[r] = step(s[r], v, load_tail(row[r], dim, dim - i), l2);
+		s0 = step(s0, load_tail(q, dim, dim - i), load_tail(a, dim, dim - i), l2);
+		s1 = step(s1, load_tail(q, dim, dim - i), load_tail(b, dim, dim - i), l2);
+		s2 = step(s2, load_tail(q, dim, dim - i), load_tail(c, dim, dim - i), l2);
+		s3 = step(s3, load_tail(q, dim, dim - i), load_tail(d, dim, dim - i), l2);
 	}
-	store4(s, ret);
+	store4(s0, s1, s2, s3, ret);
 }
 
 static float dot(const float *a, const float *b, size_t dim)

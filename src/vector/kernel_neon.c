@@ -10,7 +10,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE simde_float32x4_t step(simde_float32x4_t acc, simde_float32x4_t a, simde_float32x4_t b,
-			      int l2)
+                              int l2)
 {
 	simde_float32x4_t d;
 
@@ -27,47 +27,50 @@ INLINE float term(float a, float b, int l2)
 	return l2 ? d * d : a * b;
 }
 
+/* Written out below instead of looped over: at -O2 an array of sums would live in memory. */
+#define STEP(s, a, b) ((s) = step((s), simde_vld1q_f32(a), simde_vld1q_f32(b), l2))
+
 INLINE float one(const float *a, const float *b, size_t dim, int l2)
 {
-	simde_float32x4_t s[4];
+	simde_float32x4_t s0 = simde_vdupq_n_f32(0), s1 = s0, s2 = s0, s3 = s0;
 	float rest = 0;
 	size_t i = 0;
 
-	for (size_t j = 0; j < 4; j++)
-		s[j] = simde_vdupq_n_f32(0);
 	for (; i + 16 <= dim; i += 16) {
-		for (size_t j = 0; j < 4; j++)
-			s[j] = step(s[j], simde_vld1q_f32(a + i + 4 * j),
-				    simde_vld1q_f32(b + i + 4 * j), l2);
+		STEP(s0, a + i, b + i);
+		STEP(s1, a + i + 4, b + i + 4);
+		STEP(s2, a + i + 8, b + i + 8);
+		STEP(s3, a + i + 12, b + i + 12);
 	}
 	for (; i + 4 <= dim; i += 4)
-		s[0] = step(s[0], simde_vld1q_f32(a + i), simde_vld1q_f32(b + i), l2);
+		STEP(s0, a + i, b + i);
 	for (; i < dim; i++)
 		rest += term(a[i], b[i], l2);
-	s[0] = simde_vaddq_f32(simde_vaddq_f32(s[0], s[1]), simde_vaddq_f32(s[2], s[3]));
-	return simde_vaddvq_f32(s[0]) + rest;
+	return simde_vaddvq_f32(simde_vaddq_f32(simde_vaddq_f32(s0, s1), simde_vaddq_f32(s2, s3))) +
+	       rest;
 }
 
 INLINE void four(const float *q, const float *const rows[4], size_t dim, float ret[4], int l2)
 {
-	const float *const row[4] = { rows[0], rows[1], rows[2], rows[3] };
-	simde_float32x4_t s[4], v;
+	const float *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+	simde_float32x4_t s0 = simde_vdupq_n_f32(0), s1 = s0, s2 = s0, s3 = s0;
 	float rest[4] = { 0 };
 	size_t i = 0;
 
-	for (size_t r = 0; r < 4; r++)
-		s[r] = simde_vdupq_n_f32(0);
 	for (; i + 4 <= dim; i += 4) {
-		v = simde_vld1q_f32(q + i);
-		for (size_t r = 0; r < 4; r++)
-			s[r] = step(s[r], v, simde_vld1q_f32(row[r] + i), l2);
+		STEP(s0, q + i, a + i);
+		STEP(s1, q + i, b + i);
+		STEP(s2, q + i, c + i);
+		STEP(s3, q + i, d + i);
 	}
 	for (; i < dim; i++) {
 		for (size_t r = 0; r < 4; r++)
-			rest[r] += term(q[i], row[r][i], l2);
+			rest[r] += term(q[i], rows[r][i], l2);
 	}
-	for (size_t r = 0; r < 4; r++)
-		ret[r] = simde_vaddvq_f32(s[r]) + rest[r];
+	ret[0] = simde_vaddvq_f32(s0) + rest[0];
+	ret[1] = simde_vaddvq_f32(s1) + rest[1];
+	ret[2] = simde_vaddvq_f32(s2) + rest[2];
+	ret[3] = simde_vaddvq_f32(s3) + rest[3];
 }
 
 static float dot(const float *a, const float *b, size_t dim)

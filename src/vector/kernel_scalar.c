@@ -13,7 +13,7 @@ static inline __attribute__((always_inline)) float term(float a, float b, int l2
 }
 
 static inline __attribute__((always_inline)) float sum(const float *a, const float *b, size_t dim,
-						       int l2)
+                                                       int l2)
 {
 	float s[4] = { 0 };
 	size_t i = 0;

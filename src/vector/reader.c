@@ -101,7 +101,7 @@ static int whole_line(struct reader *r, const char *s, size_t n, reader_line *li
 
 /* The end of a line that began in an earlier piece: nl is its newline, or NULL when it is still not the end. */
 static int carried_line(struct reader *r, const char *p, const char *nl, size_t n,
-			reader_line *line, struct err *e)
+                        reader_line *line, struct err *e)
 {
 	int rc;
 
@@ -157,6 +157,11 @@ int reader_tail_line(struct reader *r, reader_line *line, bool *ret_taken, struc
 	return 0;
 }
 
+bool reader_line_waits(const struct reader *r)
+{
+	return r->carry.len > 0;
+}
+
 /* ---- rows ---- */
 
 const char *reader_take(struct reader *r, const char **p, const char *end, size_t need)
@@ -191,10 +196,10 @@ int reader_check_dimension(struct reader *r, uint64_t dim, struct err *e)
 		return err_set(e, -EINVAL, "dimension 0");
 	if (dim > LIMIT_DIMENSION)
 		return err_set(e, -E2BIG, "dimension %llu, limit %d", (unsigned long long)dim,
-			       LIMIT_DIMENSION);
+		               LIMIT_DIMENSION);
 	if (expected && dim != expected)
 		return err_set(e, -EINVAL, "dimension %llu, expected %zu", (unsigned long long)dim,
-			       expected);
+		               expected);
 	return 0;
 }
 
@@ -204,7 +209,7 @@ int reader_take_floats(struct reader *r, const char *p, struct err *e)
 	for (size_t i = 0; i < r->dim; i++) {
 		if (!isfinite(r->v[i]))
 			return err_set(e, -EINVAL, "number %zu: %s is not finite", i + 1,
-				       isnan(r->v[i]) ? "nan" : "inf");
+			               isnan(r->v[i]) ? "nan" : "inf");
 	}
 	return 0;
 }
@@ -233,8 +238,8 @@ static int feed_unknown(struct reader *r, const char *p, size_t n, struct err *e
 	if (waited)
 		buf_add(&r->carry, p, n);
 	rc = buf_failed(&r->carry) ? err_nomem(e)
-	     : waited		   ? reader_tell(r, r->carry.data, r->carry.len, &ops, &skip, e)
-				   : reader_tell(r, p, n, &ops, &skip, e);
+	     : waited              ? reader_tell(r, r->carry.data, r->carry.len, &ops, &skip, e)
+	                           : reader_tell(r, p, n, &ops, &skip, e);
 	if (rc < 0)
 		return rc;
 	if (rc > 0) {
@@ -297,6 +302,11 @@ int reader_take_tail(struct reader *r, bool *ret_taken, struct err *e)
 bool reader_tail_was_taken(const struct reader *r)
 {
 	return r->tail_taken;
+}
+
+bool reader_waits(const struct reader *r)
+{
+	return r->ops ? r->ops->waits(r) : r->carry.len > 0;
 }
 
 enum reader_format reader_format(const struct reader *r)

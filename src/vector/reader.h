@@ -55,7 +55,7 @@ int reader_feed(struct reader *r, const void *p, size_t n, struct err *e);
  */
 int reader_take_tail(struct reader *r, bool *ret_taken, struct err *e);
 bool reader_tail_was_taken(const struct reader *r);   /* and nothing was fed since */
-bool reader_waits(const struct reader *r);            /* part of a record waits, taken as a tail or not */
+bool reader_waits(const struct reader *r);            /* part of a record, array or header waits, taken as a tail or not */
 
 enum reader_format reader_format(const struct reader *r); /* UNKNOWN while too few bytes came */
 uint64_t reader_records(const struct reader *r);          /* complete ones given to the sink, the tail's not counted */

@@ -20,6 +20,7 @@ struct reader_ops {
 	int (*feed)(struct reader *r, const char *p, size_t n, struct err *e);
 	/* What is incomplete, as reader_take_tail says; leaves the state as it is. */
 	int (*tail)(struct reader *r, bool *ret_taken, struct err *e);
+	bool (*waits)(const struct reader *r); /* as reader_waits */
 };
 
 /* One array of JSON objects, split at its elements. */
@@ -106,6 +107,7 @@ int reader_give(struct reader *r, struct record *rec, bool final, struct err *e)
 typedef int reader_line(struct reader *r, const char *s, const char *end, bool final, struct err *e);
 int reader_feed_lines(struct reader *r, const char *p, size_t n, reader_line *line, struct err *e);
 int reader_tail_line(struct reader *r, reader_line *line, bool *ret_taken, struct err *e);
+bool reader_line_waits(const struct reader *r);
 
 /* Text between records is limited and holds no 0 bytes; n bytes wait with no end in sight. */
 int reader_check_pending(const char *p, size_t n, struct err *e);

@@ -45,7 +45,7 @@ static int take_id(const struct json *o, struct parts *parts, struct record *rec
 		if (!json_whole(m, &whole))
 			return err_set(e, -EINVAL, "id: neither a string nor a whole number");
 		rec->id_len = (size_t)snprintf(parts->number, sizeof(parts->number), "%" PRId64,
-					       whole);
+		                               whole);
 		rec->id = parts->number;
 	}
 	return vector_id_check(rec->id, rec->id_len, e);
@@ -60,7 +60,7 @@ static int take_vector(struct reader *r, const struct json *o, struct record *re
 
 	if (!m)
 		return err_set(e, -EINVAL,
-			       "no vector: a member vector, embedding or values is needed");
+		               "no vector: a member vector, embedding or values is needed");
 	if (!json_is_array(m))
 		return err_set(e, -EINVAL, "vector: not an array of numbers");
 	n = (long)json_array_size(m);
@@ -76,7 +76,7 @@ static int take_vector(struct reader *r, const struct json *o, struct record *re
 }
 
 static int take_metadata(const struct json *o, struct parts *parts, struct record *rec,
-			 struct err *e)
+                         struct err *e)
 {
 	const struct json *m = member_of(o, (const char *const[]){ "metadata", "payload", NULL });
 
@@ -89,7 +89,7 @@ static int take_metadata(const struct json *o, struct parts *parts, struct recor
 		return err_nomem(e);
 	if (parts->metadata.len > LIMIT_METADATA)
 		return err_set(e, -E2BIG, "metadata: %zu bytes, limit %u", parts->metadata.len,
-			       LIMIT_METADATA);
+		               LIMIT_METADATA);
 	rec->metadata = parts->metadata.data;
 	rec->metadata_len = parts->metadata.len;
 	return 0;
@@ -188,7 +188,7 @@ static int inside(struct reader *r, const char **p, const char *end, struct err 
 	int rc;
 
 	rc = n + r->carry.len > LIMIT_LINE ? err_set(e, -E2BIG, "longer than %u bytes", LIMIT_LINE)
-					   : reader_check_pending(from, n, e);
+	                                   : reader_check_pending(from, n, e);
 	if (rc < 0)
 		return rc;
 	*p = from + n;
@@ -247,7 +247,7 @@ static int feed_array(struct reader *r, const char *p, size_t n, struct err *e)
 		} else if (is_white(*p)) {
 			p++;
 		} else if (*p == '{' &&
-			   (r->json.place == JSON_FIRST || r->json.place == JSON_NEXT)) {
+		           (r->json.place == JSON_FIRST || r->json.place == JSON_NEXT)) {
 			r->json.place = JSON_INSIDE;
 		} else {
 			rc = between(&r->json, *p++, e);
@@ -271,7 +271,7 @@ static int json_feed(struct reader *r, const char *p, size_t n, struct err *e)
 		r->json.place = *p == '[' ? JSON_OPEN : JSON_LINES;
 	}
 	return r->json.place == JSON_LINES ? reader_feed_lines(r, p, n, json_line, e)
-					   : feed_array(r, p, n, e);
+	                                   : feed_array(r, p, n, e);
 }
 
 static int json_tail(struct reader *r, bool *ret_taken, struct err *e)
@@ -280,13 +280,19 @@ static int json_tail(struct reader *r, bool *ret_taken, struct err *e)
 		return reader_tail_line(r, json_line, ret_taken, e);
 	if (r->json.place != JSON_CLOSED)
 		return err_set(e, -EINVAL,
-			       "the file ends inside the JSON array, after %" PRIu64 " records",
-			       r->n_records);
+		               "the file ends inside the JSON array, after %" PRIu64 " records",
+		               r->n_records);
 	return 0;
+}
+
+static bool json_waits(const struct reader *r)
+{
+	return r->json.place == JSON_LINES ? reader_line_waits(r) : r->json.place != JSON_CLOSED;
 }
 
 const struct reader_ops reader_json = {
 	.format = READER_JSON,
 	.feed = json_feed,
 	.tail = json_tail,
+	.waits = json_waits,
 };

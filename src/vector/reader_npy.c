@@ -150,13 +150,13 @@ static int check_type(struct reader *r, const char *descr, struct err *e)
 	}
 	if (descr[0] == '>')
 		return err_set(e, -EINVAL, "big-endian values (descr '%s'); save a.astype('<f4')",
-			       descr);
+		               descr);
 	if (strcmp(descr, "|O") == 0)
 		return err_set(e, -EINVAL,
-			       "pickled Python objects (descr '|O'); save a.astype('<f4')");
+		               "pickled Python objects (descr '|O'); save a.astype('<f4')");
 	return err_set(e, -EINVAL,
-		       "values of type '%s'; float16, float32, float64, int8 and uint8 are read",
-		       descr);
+	               "values of type '%s'; float16, float32, float64, int8 and uint8 are read",
+	               descr);
 }
 
 static int check_shape(struct reader *r, const struct npy_header *h, struct err *e)
@@ -166,8 +166,8 @@ static int check_shape(struct reader *r, const struct npy_header *h, struct err 
 
 	if (h->n_dims == 0 || h->n_dims > 2)
 		return err_set(e, -EINVAL,
-			       "an array of %zu dimensions, expected 1 (one vector) or 2 (rows)",
-			       h->n_dims);
+		               "an array of %zu dimensions, expected 1 (one vector) or 2 (rows)",
+		               h->n_dims);
 	dim = h->shape[h->n_dims - 1];
 	r->npy.n_rows = h->n_dims == 2 ? h->shape[0] : 1;
 	rc = reader_check_dimension(r, dim, e);
@@ -175,7 +175,7 @@ static int check_shape(struct reader *r, const struct npy_header *h, struct err 
 		return rc;
 	if (__builtin_mul_overflow(r->npy.n_rows, dim * r->npy.item_bytes, &n_bytes))
 		return err_set(e, -E2BIG, "%llu rows of %llu numbers",
-			       (unsigned long long)r->npy.n_rows, (unsigned long long)dim);
+		               (unsigned long long)r->npy.n_rows, (unsigned long long)dim);
 	r->dim = (size_t)dim;
 	return reader_reserve(r, r->dim, e);
 }
@@ -187,7 +187,7 @@ static int read_header(struct reader *r, const char *p, struct err *e)
 
 	if (memchr(p, '[', r->npy.header_bytes))
 		return err_set(e, -EINVAL,
-			       ".npy: records with named fields; save one array of numbers");
+		               ".npy: records with named fields; save one array of numbers");
 	if (!parse_header((struct cursor){ p, p + r->npy.header_bytes }, &h))
 		return err_set(e, -EINVAL, ".npy: its header is damaged");
 	rc = check_type(r, h.descr, e);
@@ -216,7 +216,7 @@ static int read_prefix(struct reader *r, const char **p, const char *end, struct
 		r->npy.version = b[6];
 		if (b[6] < 1 || b[6] > 3)
 			return err_set(e, -EINVAL, ".npy: version %u.%u, expected 1 to 3", b[6],
-				       b[7]);
+			               b[7]);
 		r->npy.length_low = (size_t)b[8] | (size_t)b[9] << 8;
 		if (b[6] > 1)
 			return 0;
@@ -273,7 +273,7 @@ static int take_items(struct reader *r, const char *p, struct err *e)
 		r->v[i] = item(r, p + i * r->npy.item_bytes);
 		if (!isfinite(r->v[i]))
 			return err_set(e, -EINVAL, "number %zu: not finite as a 32-bit float",
-				       i + 1);
+			               i + 1);
 	}
 	return 0;
 }
@@ -297,10 +297,10 @@ static int step(struct reader *r, const char **p, const char *end, struct err *e
 
 	if (r->npy.header_done && r->n_records == r->npy.n_rows)
 		return err_set(e, -EINVAL,
-			       ".npy: bytes after the %llu vectors that its header names",
-			       (unsigned long long)r->npy.n_rows);
+		               ".npy: bytes after the %llu vectors that its header names",
+		               (unsigned long long)r->npy.n_rows);
 	got = reader_take(r, p, end,
-			  r->npy.header_done ? r->dim * r->npy.item_bytes : r->npy.header_bytes);
+	                  r->npy.header_done ? r->dim * r->npy.item_bytes : r->npy.header_bytes);
 	if (!got)
 		return buf_failed(&r->carry) ? err_nomem(e) : 0;
 	rc = r->npy.header_done ? read_row(r, got, e) : read_header(r, got, e);
@@ -329,13 +329,19 @@ static int npy_tail(struct reader *r, bool *ret_taken, struct err *e)
 		return err_set(e, -EINVAL, "the file ends inside the header of .npy");
 	if (r->n_records < r->npy.n_rows)
 		return err_set(e, -EINVAL, "the file ends in record %llu of %llu",
-			       (unsigned long long)r->n_records + 1,
-			       (unsigned long long)r->npy.n_rows);
+		               (unsigned long long)r->n_records + 1,
+		               (unsigned long long)r->npy.n_rows);
 	return 0;
+}
+
+static bool npy_waits(const struct reader *r)
+{
+	return !r->npy.header_done || r->n_records < r->npy.n_rows;
 }
 
 const struct reader_ops reader_npy = {
 	.format = READER_NPY,
 	.feed = npy_feed,
 	.tail = npy_tail,
+	.waits = npy_waits,
 };

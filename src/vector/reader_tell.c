@@ -14,7 +14,7 @@
 #include "vector/reader_formats.h"
 
 #define NPY_MAGIC "\x93NUMPY"
-#define BOM	  "\xef\xbb\xbf"
+#define BOM       "\xef\xbb\xbf"
 
 static const struct {
 	const char *bytes;
@@ -83,7 +83,7 @@ static bool may_be_vecs(const struct reader *r, const char *p, size_t n)
 		return false;
 	if (is_vecs_name(r))
 		return true;
-	return n == 3 ? p[2] == 0 : n == 1 || p[1] != '\n' || is_blank(p[0]);
+	return n == 3 ? p[2] == 0 : n == 1 || p[1] != '\n';
 }
 
 static bool is_prefix(const char *p, size_t n, const char *magic, size_t n_magic)
@@ -92,7 +92,7 @@ static bool is_prefix(const char *p, size_t n, const char *magic, size_t n_magic
 }
 
 int reader_tell(const struct reader *r, const char *p, size_t n, const struct reader_ops **ret,
-		size_t *ret_skip, struct err *e)
+                size_t *ret_skip, struct err *e)
 {
 	*ret_skip = 0;
 	if (is_prefix(p, n, NPY_MAGIC, 6)) {
@@ -102,14 +102,14 @@ int reader_tell(const struct reader *r, const char *p, size_t n, const struct re
 	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
 		if (is_prefix(p, n, refused[i].bytes, refused[i].n))
 			return n < refused[i].n ? 0
-						: err_set(e, -EINVAL, "%s", refused[i].sentence);
+			                        : err_set(e, -EINVAL, "%s", refused[i].sentence);
 	}
 	if (may_be_vecs(r, p, n))
 		return 0;
 	if (n >= 4 && ((p[2] == 0 && p[3] == 0) || (is_vecs_name(r) && !is_text(p, 4)))) {
 		if (reader_name_ends(r, ".ivecs"))
 			return err_set(e, -EINVAL,
-				       "an .ivecs file holds neighbours' numbers, no vectors");
+			               "an .ivecs file holds neighbours' numbers, no vectors");
 		*ret = vecs_ops(r);
 		return 1;
 	}
@@ -122,11 +122,11 @@ int reader_tell(const struct reader *r, const char *p, size_t n, const struct re
 }
 
 int reader_tell_short(const char *p, size_t n, const struct reader_ops **ret, size_t *ret_skip,
-		      struct err *e)
+                      struct err *e)
 {
 	if (!is_text(p, n) || is_prefix(p, n, NPY_MAGIC, 6))
 		return err_set(e, -EINVAL,
-			       "the file ends after %zu bytes, too few to tell its format", n);
+		               "the file ends after %zu bytes, too few to tell its format", n);
 	*ret_skip = n >= 3 && memcmp(p, BOM, 3) == 0 ? 3 : 0;
 	*ret = tell_text(p + *ret_skip, n - *ret_skip);
 	if (!*ret && memchr(p, '[', n))

@@ -29,7 +29,7 @@ static bool is_blank(const char *s, const char *end)
 }
 
 static int numbers(struct reader *r, const char *s, const char *end, struct record *rec,
-		   struct err *e)
+                   struct err *e)
 {
 	size_t room = (size_t)(end - s) / 2 + 1;
 	long n;
@@ -80,4 +80,5 @@ const struct reader_ops reader_text = {
 	.format = READER_TEXT,
 	.feed = text_feed,
 	.tail = text_tail,
+	.waits = reader_line_waits,
 };

@@ -25,8 +25,8 @@ static int row_begin(struct reader *r, const char *p, struct err *e)
 	dim = (int32_t)le32toh(raw);
 	if (r->dim && dim != (int32_t)r->dim)
 		return err_set(e, -EINVAL,
-			       "dimension %d, but the rows before it have %zu (is it %s?)", dim,
-			       r->dim, is_bytes(r) ? ".fvecs" : ".bvecs");
+		               "dimension %d, but the rows before it have %zu (is it %s?)", dim,
+		               r->dim, is_bytes(r) ? ".fvecs" : ".bvecs");
 	if (dim < 0)
 		return err_set(e, -EINVAL, "dimension %d", dim);
 	rc = reader_check_dimension(r, (uint64_t)dim, e);
@@ -63,7 +63,7 @@ static int vecs_feed(struct reader *r, const char *p, size_t n, struct err *e)
 
 	while (p < end) {
 		need = !r->vecs.in_row ? sizeof(int32_t)
-				       : r->dim * (is_bytes(r) ? 1 : sizeof(float));
+		                       : r->dim * (is_bytes(r) ? 1 : sizeof(float));
 		got = reader_take(r, &p, end, need);
 		if (!got)
 			return buf_failed(&r->carry) ? err_nomem(e) : 0;
@@ -75,22 +75,29 @@ static int vecs_feed(struct reader *r, const char *p, size_t n, struct err *e)
 	return 0;
 }
 
+static bool vecs_waits(const struct reader *r)
+{
+	return r->vecs.in_row || reader_in_piece(r);
+}
+
 static int vecs_tail(struct reader *r, bool *ret_taken, struct err *e)
 {
-	if (!r->vecs.in_row && !reader_in_piece(r))
+	if (!vecs_waits(r))
 		return 0;
 	return err_set(e, -EINVAL, "the file ends inside record %llu",
-		       (unsigned long long)r->n_records + 1);
+	               (unsigned long long)r->n_records + 1);
 }
 
 const struct reader_ops reader_fvecs = {
 	.format = READER_FVECS,
 	.feed = vecs_feed,
 	.tail = vecs_tail,
+	.waits = vecs_waits,
 };
 
 const struct reader_ops reader_bvecs = {
 	.format = READER_BVECS,
 	.feed = vecs_feed,
 	.tail = vecs_tail,
+	.waits = vecs_waits,
 };

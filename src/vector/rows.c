@@ -108,7 +108,7 @@ void rows_key4(const struct rows *r, const struct probe *p, const uint32_t slots
 {
 	const struct kernels *k = kernels_get();
 	const float *const row[4] = { rows_at(r, slots[0]), rows_at(r, slots[1]),
-				      rows_at(r, slots[2]), rows_at(r, slots[3]) };
+		                      rows_at(r, slots[2]), rows_at(r, slots[3]) };
 
 	if (r->metric == METRIC_L2) {
 		k->l2sq4(p->v, row, r->dim, ret);
@@ -119,7 +119,7 @@ void rows_key4(const struct rows *r, const struct probe *p, const uint32_t slots
 	k->dot4(p->v, row, r->dim, ret);
 	for (size_t i = 0; i < 4; i++)
 		ret[i] = r->metric == METRIC_IP ? ip_key(r, p, slots[i], ret[i])
-						: cosine_key(r, p, slots[i], ret[i]);
+		                                : cosine_key(r, p, slots[i], ret[i]);
 }
 
 float rows_distance(const struct rows *r, float key)

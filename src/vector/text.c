@@ -75,7 +75,7 @@ static long bad_number(const char *s, const char *end, long i, struct err *e)
 		return err_set(e, -EINVAL, "number %ld: nothing before the comma", i);
 	if (c == '[')
 		return err_set(e, -EINVAL,
-			       "number %ld: a bracket in the middle; write one vector a line", i);
+		               "number %ld: a bracket in the middle; write one vector a line", i);
 	if (c == ']')
 		return err_set(e, -EINVAL, "number %ld: a closing bracket that none opened", i);
 	if (c < 0x20 || c == 0x7f)

@@ -69,9 +69,9 @@ static void iterates_in_order(void **state)
 static void refuses(void **state)
 {
 	static const char *const bad[] = {
-		"",	    "{",       "{}x",	  "{} {}",	 "{\"a\":1,\"a\":2}",	"[1,]",
-		"{'a':1}",  "nan",     "[1e999]", "\"\xff\"",	 "{\"a\":\"\\u0000\"}", "[01]",
-		"\"a\nb\"", "[1]\x01", "tru",	  "\"\\ud800\"",
+		"",         "{",       "{}x",     "{} {}",       "{\"a\":1,\"a\":2}",   "[1,]",
+		"{'a':1}",  "nan",     "[1e999]", "\"\xff\"",    "{\"a\":\"\\u0000\"}", "[01]",
+		"\"a\nb\"", "[1]\x01", "tru",     "\"\\ud800\"",
 	};
 	struct json *j = NULL;
 	struct err e;
@@ -79,7 +79,8 @@ static void refuses(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		T_ERR(json_parse(bad[i], strlen(bad[i]), &j, &e), EINVAL);
 		assert_memory_equal(e.text, "not JSON: ", 10);
-		assert_null(strchr(e.text, '\n'));
+		for (const char *c = e.text; *c; c++)
+			assert_true((unsigned char)*c >= 0x20);
 	}
 	T_ERR(json_parse("[1]\0", 4, &j, &e), EINVAL);
 	assert_null(j);
@@ -99,7 +100,8 @@ static void limits_depth(void **state)
 	memset(s + LIMIT_JSON_DEPTH + 1, ']', LIMIT_JSON_DEPTH + 1);
 	T_ERR(json_parse(s, 2 * LIMIT_JSON_DEPTH + 2, &j, &e), EINVAL);
 	assert_string_equal(e.text, "JSON nested 33 deep, limit 32");
-	j = parsed("[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\",\"\\\"[\"]");
+	j = parsed(
+		"[\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\",\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"]");
 	json_free(j);
 }
 

@@ -112,7 +112,7 @@ static void expect(const struct input *in, const char *want)
 			page_of(in, first, first == 1 ? step : in->n, &cut);
 			if (strcmp(cut.data ? cut.data : "", want) != 0)
 				fail_msg("%s cut at %zu, %zu:\n%s\nexpected:\n%s", in->name, first,
-					 step, cut.data, want);
+				         step, cut.data, want);
 		}
 	}
 }
@@ -144,7 +144,7 @@ static void text(void **state)
 		{ "a.json", BYTES("[1, 2, 3]\n[4,5,6]\n"), "0 1 2 3\n1 4 5 6\n" },
 		{ "a",
 		  BYTES("\xef\xbb\xbf"
-			"1 2\n3 4\n"),
+		        "1 2\n3 4\n"),
 		  "0 1 2\n1 3 4\n" },
 		{ "a", BYTES("\xef\xbb\xbf"), "" },
 		{ "a", BYTES("\xc3\xa9\t1 2\n"), "0 id=\xc3\xa9 1 2\n" },
@@ -203,7 +203,7 @@ static void bad_text(void **state)
 		  "numpy.save\n" },
 		{ "a",
 		  BYTES("\xff\xfe"
-			"1\0 \0"),
+		        "1\0 \0"),
 		  0, "Invalid argument: UTF-16 is not read; write UTF-8\n" },
 	};
 
@@ -226,7 +226,7 @@ static void json(void **state)
 		  "0 id=x 1 2\n1 id=7 3 4.5\n" },
 		{ "a",
 		  BYTES(" {\"values\":[1],\"payload\":{\"b\":[1,{\"c\":null}], \"a\":\"}]\"},\"z\":0}\r\n\n"
-			"{\"vector\":[2],\"document\":\"h\\u00e9\",\"id\":null,\"metadata\":null}"),
+		        "{\"vector\":[2],\"document\":\"h\\u00e9\",\"id\":null,\"metadata\":null}"),
 		  "0 1 {\"b\":[1,{\"c\":null}],\"a\":\"}]\"}\n1 2 \"h\xc3\xa9\"\n" },
 		{ "a.txt",
 		  BYTES("[{\"id\":\"]}\",\"vector\":[1,2]},\n {\"vector\":[3,4],\"content\":\"a\\\"}]\\\\\"}]\n"),
@@ -291,7 +291,7 @@ static void bad_json(void **state)
 static void json_syntax_errors_name_the_place(void **state)
 {
 	static const char *const bad[] = { "{\"vector\":[1}\n", "{\n", "{\"a\":1,\"a\":2}\n",
-					   "[{\"vector\":1]]}]", "[{\"vector\":[1}]" };
+		                           "[{\"vector\":1]]}]", "[{\"vector\":[1}]" };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct seen s = { 0 };
@@ -337,7 +337,7 @@ static void json_limits(void **state)
 
 			for (size_t at = 0; at < b.len && rc == 0; at += piece)
 				rc = feed(r, b.data + at, b.len - at < piece ? b.len - at : piece,
-					  &e);
+				          &e);
 			if (rc != -cases[i].code)
 				fail_msg("case %zu: %d %s", i, rc, e.text);
 			buf_release(&s.page);
@@ -361,7 +361,7 @@ static void npy_header(struct buf *b, unsigned version, const char *dict)
 }
 
 static void expect_npy(unsigned version, const char *dict, const void *rows, size_t n,
-		       size_t dimension, const char *want)
+                       size_t dimension, const char *want)
 {
 	BUF_AUTO struct buf b = BUF_INIT;
 
@@ -380,23 +380,23 @@ static void npy(void **state)
 	static const unsigned char b6[6] = { 0, 1, 127, 128, 255, 7 };
 
 	expect_npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }   \n", six, 24,
-		   0, "0 1 2 3\n1 4 5 -6.5\n");
+	           0, "0 1 2 3\n1 4 5 -6.5\n");
 	expect_npy(2, "{'descr':'<f4','fortran_order':False,'shape':(3,2)}", six, 24, 2,
-		   "0 1 2\n1 3 4\n2 5 -6.5\n");
+	           "0 1 2\n1 3 4\n2 5 -6.5\n");
 	expect_npy(3, "{\"shape\": (6,), 'fortran_order': False, 'descr': '<f4'}\n", six, 24, 0,
-		   "0 1 2 3 4 5 -6.5\n");
+	           "0 1 2 3 4 5 -6.5\n");
 	expect_npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }\n", six, 24, 0,
-		   "0 1 2 3\n1 4 5 -6.5\n");
+	           "0 1 2 3\n1 4 5 -6.5\n");
 	expect_npy(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }\n", d6, 48, 0,
-		   "0 1 2 3\n1 4 5 0.1\n");
+	           "0 1 2 3\n1 4 5 0.1\n");
 	expect_npy(1, "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 3), }\n", h6, 12, 0,
-		   "0 1 -2 65504\n1 5.96046e-08 -0 0.333252\n");
+	           "0 1 -2 65504\n1 5.96046e-08 -0 0.333252\n");
 	expect_npy(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 3), }\n", b6, 6, 0,
-		   "0 0 1 127\n1 128 255 7\n");
+	           "0 0 1 127\n1 128 255 7\n");
 	expect_npy(1, "{'descr': '|i1', 'fortran_order': False, 'shape': (2, 3), }\n", b6, 6, 0,
-		   "0 0 1 127\n1 -128 -1 7\n");
+	           "0 0 1 127\n1 -128 -1 7\n");
 	expect_npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 3), }\n", "", 0, 0,
-		   "");
+	           "");
 }
 
 static void bad_npy(void **state)
@@ -496,11 +496,11 @@ static void npy_values_are_finite(void **state)
 	static const uint16_t f2[2] = { 0x3c00, 0x7c00 };
 
 	expect_npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", f4, 8, 0,
-		   "Invalid argument: record 1: number 2: nan is not finite\n");
+	           "Invalid argument: record 1: number 2: nan is not finite\n");
 	expect_npy(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1), }", f8, 16, 0,
-		   "0 1\nInvalid argument: record 2: number 1: not finite as a 32-bit float\n");
+	           "0 1\nInvalid argument: record 2: number 1: not finite as a 32-bit float\n");
 	expect_npy(1, "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 1), }", f2, 4, 0,
-		   "0 1\nInvalid argument: record 2: number 1: not finite as a 32-bit float\n");
+	           "0 1\nInvalid argument: record 2: number 1: not finite as a 32-bit float\n");
 }
 
 /* ---- TexMex ---- */
@@ -616,7 +616,7 @@ static void long_lines(void **state)
 
 			for (size_t at = 0; at < b.len && rc == 0; at += piece)
 				rc = feed(r, b.data + at, b.len - at < piece ? b.len - at : piece,
-					  &e);
+				          &e);
 			assert_int_equal(rc, extra ? -E2BIG : 0);
 			assert_string_equal(e.text, extra ? sentence : "");
 			assert_int_equal(reader_records(r), extra ? 1 : 2);
@@ -764,6 +764,40 @@ static void a_bad_tail_does_not_stick(void **state)
 	}
 }
 
+/* Something waits exactly while the end would cut it off, or is a tail. */
+static void what_waits(void **state)
+{
+	BUF_AUTO struct buf npy_file = BUF_INIT;
+	const char *const rows = "\1\0\0\0\0\0\x80\x3f";
+
+	npy_header(&npy_file, 1, "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 1), }");
+	buf_add(&npy_file, "ab", 2);
+	const struct {
+		const char *p;
+		size_t n, n_line; /* after n_line bytes nothing waits either */
+	} cases[] = {
+		{ "1 2\n3 4\n", 8, 4 },
+		{ "{\"vector\":[1]}\n", 15, 0 },
+		{ "[{\"vector\":[1]},{\"vector\":[1]}]", 31, 0 },
+		{ rows, 8, 0 },
+		{ npy_file.data, npy_file.len, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct seen s = { 0 };
+		struct reader *r = reader("a", &s);
+
+		assert_false(reader_waits(r));
+		for (size_t at = 1; at <= cases[i].n; at++) {
+			T_OK(feed(r, cases[i].p + at - 1, 1, NULL));
+			if (reader_waits(r) != (at != cases[i].n && at != cases[i].n_line))
+				fail_msg("case %zu after %zu bytes", i, at);
+		}
+		buf_release(&s.page);
+		reader_free(r);
+	}
+}
+
 static void errors_stick(void **state)
 {
 	struct seen s = { 0 };
@@ -786,7 +820,7 @@ static void errors_stick(void **state)
 static void records_do_not_wait(void **state)
 {
 	static const char *const pieces[] = { "1\n", "2 3\n", "{\"vector\":[1]}\n",
-					      "[{\"vector\":[1]}", "id\t1\n" };
+		                              "[{\"vector\":[1]}", "id\t1\n" };
 
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
 		struct seen s = { 0 };
@@ -804,25 +838,25 @@ static void records_do_not_wait(void **state)
 
 static void ids(void **state)
 {
-	static const char *const good[] = { "a",       "...",	      ".a",
-					    "a b",     "caf\xc3\xa9", "\xf0\x9f\x98\x80",
-					    "\xc2\xa0" };
+	static const char *const good[] = { "a",       "...",         ".a",
+		                            "a b",     "caf\xc3\xa9", "\xf0\x9f\x98\x80",
+		                            "\xc2\xa0" };
 	static const char *const bad[] = { "",
-					   ".",
-					   "..",
-					   "a/b",
-					   "a\nb",
-					   "\x7f",
-					   "\x1f",
-					   "\xc2\x80",
-					   "\xc0\x80",
-					   "\xed\xa0\x80",
-					   "\xf4\x90\x80\x80",
-					   "\xe2\x82",
-					   "\xff",
-					   "\x80",
-					   "\xe0\x80\x80",
-					   "\xf5\x80\x80\x80" };
+		                           ".",
+		                           "..",
+		                           "a/b",
+		                           "a\nb",
+		                           "\x7f",
+		                           "\x1f",
+		                           "\xc2\x80",
+		                           "\xc0\x80",
+		                           "\xed\xa0\x80",
+		                           "\xf4\x90\x80\x80",
+		                           "\xe2\x82",
+		                           "\xff",
+		                           "\x80",
+		                           "\xe0\x80\x80",
+		                           "\xf5\x80\x80\x80" };
 	char longest[LIMIT_ID + 1];
 	struct err e;
 
@@ -860,6 +894,7 @@ int main(void)
 		cmocka_unit_test(a_tail_goes_on),
 		cmocka_unit_test(a_short_tail_goes_on),
 		cmocka_unit_test(a_bad_tail_does_not_stick),
+		cmocka_unit_test(what_waits),
 		cmocka_unit_test(errors_stick),
 		cmocka_unit_test(records_do_not_wait),
 		cmocka_unit_test(ids),
