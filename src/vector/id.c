@@ -9,7 +9,8 @@
 #include "vector/reader.h"
 
 /*
- * The code point at s and its length in *ret_len, or -1: not UTF-8 (also overlong forms, surrogates, beyond U+10FFFF).
+ * The code point at s and its length in *ret_len, or -1: not UTF-8 (also overlong forms,
+ * surrogates, beyond U+10FFFF).
  */
 static int32_t decode(const unsigned char *s, size_t n, size_t *ret_len)
 {

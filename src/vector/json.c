@@ -1,9 +1,10 @@
 /*
  * json.c: jansson behind the calls of json.h.
  *
- * struct json is jansson's json_t under another name. The parser recurses, and deeper than a thread's stack might like;
- * so nesting is counted in the text before it is parsed. Values are rendered by hand, since jansson writes 0.1 as
- * 0.10000000000000001 and a user's metadata should come back as it was written.
+ * struct json is jansson's json_t under another name. The parser recurses, and deeper than a
+ * thread's stack might like; so nesting is counted in the text before it is parsed. Values are
+ * rendered by hand, since jansson writes 0.1 as 0.10000000000000001 and a user's metadata should
+ * come back as it was written.
  */
 #include <errno.h>
 #include <float.h>
@@ -15,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The names that json.h gives to calls of its own; what jansson means by them is taken aside first. */
+/*
+ * The names that json.h gives to calls of its own; what jansson means by them is taken aside
+ * first.
+ */
 static size_t count_of(const json_t *array)
 {
 	return json_array_size(array);
@@ -55,7 +59,10 @@ static void route_memory(void)
 	json_set_alloc_funcs(alloc_bytes, mem_free);
 }
 
-/* The deepest nesting of [ and { outside strings. What is not JSON gets some number, and is refused by the parser. */
+/*
+ * The deepest nesting of [ and { outside strings. What is not JSON gets some number, and is
+ * refused by the parser.
+ */
 static size_t nesting(const char *s, size_t n)
 {
 	size_t depth = 0, max = 0;
@@ -205,7 +212,10 @@ long json_floats(const struct json *array, float *ret, size_t max, struct err *e
 	return (long)n;
 }
 
-/* The fewest digits that read back as the same double; always with a point or an exponent, so that it stays a real. */
+/*
+ * The fewest digits that read back as the same double; always with a point or an exponent, so
+ * that it stays a real.
+ */
 static void render_real(double v, struct buf *ret)
 {
 	char out[40];

@@ -1,8 +1,9 @@
 /*
  * kernel.c: which set of distance kernels this processor runs.
  *
- * The sets are tried from the widest to the scalar one. The choice is made once; until it is stored two threads may make
- * it at the same time and store the same pointer, so no lock is needed.
+ * The sets are tried from the widest to the scalar one. The choice is made once; until it is
+ * stored two threads may make it at the same time and store the same pointer, so no lock is
+ * needed.
  */
 #include "vector/kernel.h"
 

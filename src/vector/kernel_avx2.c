@@ -1,6 +1,7 @@
 /*
- * kernel_avx2.c: 8 floats at a time with fused multiply-add. Four sums hide the latency of the addition; the rest of a
- * row that is no multiple of 8 is read through a mask, so nothing beyond the row is touched.
+ * kernel_avx2.c: 8 floats at a time with fused multiply-add. Four sums hide the latency of the
+ * addition; the rest of a row that is no multiple of 8 is read through a mask, so nothing beyond
+ * the row is touched.
  */
 #include <simde/x86/avx2.h>
 #include <simde/x86/fma.h>

@@ -1,8 +1,9 @@
 /*
  * kernel_avx512.c: 16 floats at a time with fused multiply-add, four sums.
  *
- * The rest of a row that is no multiple of 16 is read as its *last* 16 floats, those that were counted already set to zero;
- * a row of fewer than 16 is copied aside. (SIMDe has no masked load of floats yet.)
+ * The rest of a row that is no multiple of 16 is read as its *last* 16 floats, those that were
+ * counted already set to zero; a row of fewer than 16 is copied aside. (SIMDe has no masked load
+ * of floats yet.)
  */
 #include <simde/x86/avx512.h>
 
@@ -20,7 +21,10 @@ INLINE simde__m512 step(simde__m512 acc, simde__m512 a, simde__m512 b, int l2)
 	return simde_mm512_fmadd_ps(d, d, acc);
 }
 
-/* The n < 16 floats that end at p + dim, in any lanes but the same for every row, zeros elsewhere. */
+/*
+ * The n < 16 floats that end at p + dim, in any lanes but the same for every row, zeros
+ * elsewhere.
+ */
 INLINE simde__m512 load_tail(const float *p, size_t dim, size_t n)
 {
 	float few[16] = { 0 };

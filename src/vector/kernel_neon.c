@@ -1,5 +1,6 @@
 /*
- * kernel_neon.c: 4 floats at a time with fused multiply-add, four sums. The rest of a row goes one float at a time.
+ * kernel_neon.c: 4 floats at a time with fused multiply-add, four sums. The rest of a row goes
+ * one float at a time.
  *
  * On other machines SIMDe emulates these instructions, so the unit test runs this file everywhere.
  */

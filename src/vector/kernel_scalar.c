@@ -1,7 +1,8 @@
 /*
  * kernel_scalar.c: the kernels in plain C, for any processor and as the reference of the others.
  *
- * Four sums that do not wait for each other; the compiler may not reorder float additions by itself.
+ * Four sums that do not wait for each other; the compiler may not reorder float additions by
+ * itself.
  */
 #include "vector/kernel_sets.h"
 

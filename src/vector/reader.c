@@ -1,8 +1,10 @@
 /*
- * reader.c: what all formats share: the unfinished piece, the sticky error, positions, lines and rows.
+ * reader.c: what all formats share: the unfinished piece, the sticky error, positions, lines and
+ * rows.
  *
- * Bytes are parsed where they lie; only what is incomplete at the end of a piece is copied, and the copy is completed by the
- * next piece. Until the format is known (reader_tell.c) everything waits in the same buffer.
+ * Bytes are parsed where they lie; only what is incomplete at the end of a piece is copied, and
+ * the copy is completed by the next piece. Until the format is known (reader_tell.c) everything
+ * waits in the same buffer.
  */
 #include "vector/reader.h"
 
@@ -99,7 +101,10 @@ static int whole_line(struct reader *r, const char *s, size_t n, reader_line *li
 	return 0;
 }
 
-/* The end of a line that began in an earlier piece: nl is its newline, or NULL when it is still not the end. */
+/*
+ * The end of a line that began in an earlier piece: nl is its newline, or NULL when it is still
+ * not the end.
+ */
 static int carried_line(struct reader *r, const char *p, const char *nl, size_t n,
                         reader_line *line, struct err *e)
 {

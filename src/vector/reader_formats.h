@@ -1,8 +1,9 @@
 /*
  * reader_formats.h: what the formats of the reader share. Private to reader*.c.
  *
- * reader.c tells the format and hands all bytes on to one `struct reader_ops`; the rest of this page is what those call.
- * A format keeps what is incomplete in `carry` and nothing else of the input, so memory is bounded by LIMIT_LINE or a row.
+ * reader.c tells the format and hands all bytes on to one `struct reader_ops`; the rest of this
+ * page is what those call. A format keeps what is incomplete in `carry` and nothing else of the
+ * input, so memory is bounded by LIMIT_LINE or a row.
  */
 #ifndef RV_VECTOR_READER_FORMATS_H
 #define RV_VECTOR_READER_FORMATS_H
@@ -85,8 +86,9 @@ extern const struct reader_ops reader_fvecs;
 extern const struct reader_ops reader_bvecs;
 
 /*
- * 1: *ret is what the n > 0 bytes are; 0: they may still be several things; -EINVAL: something that is not read.
- * *ret_skip: bytes that stand before the first of the format (a byte order mark).
+ * 1: *ret is what the n > 0 bytes are; 0: they may still be several things; -EINVAL: something
+ * that is not read. *ret_skip: bytes that stand before the first of the format (a byte order
+ * mark).
  */
 int reader_tell(const struct reader *r, const char *p, size_t n, const struct reader_ops **ret,
 		size_t *ret_skip, struct err *e);
@@ -101,8 +103,8 @@ int reader_reserve(struct reader *r, size_t dim, struct err *e);   /* room in r-
 int reader_give(struct reader *r, struct record *rec, bool final, struct err *e);
 
 /*
- * Line formats: splits input at newlines and gives each line, without its end, to `line`, which puts no line number into its
- * errors: these two do.
+ * Line formats: splits input at newlines and gives each line, without its end, to `line`, which
+ * puts no line number into its errors: these two do.
  */
 typedef int reader_line(struct reader *r, const char *s, const char *end, bool final, struct err *e);
 int reader_feed_lines(struct reader *r, const char *p, size_t n, reader_line *line, struct err *e);
@@ -113,8 +115,9 @@ bool reader_line_waits(const struct reader *r);
 int reader_check_pending(const char *p, size_t n, struct err *e);
 
 /*
- * Binary formats: need contiguous bytes from [*p, end), where *p moves on. NULL: they are not all there yet, what there
- * is was put aside, call again with more (or memory ran out: carry.failed). The bytes are valid until the next call.
+ * Binary formats: need contiguous bytes from [*p, end), where *p moves on. NULL: they are not
+ * all there yet, what there is was put aside, call again with more (or memory ran out:
+ * carry.failed). The bytes are valid until the next call.
  */
 const char *reader_take(struct reader *r, const char **p, const char *end, size_t need);
 

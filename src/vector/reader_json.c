@@ -1,8 +1,9 @@
 /*
  * reader_json.c: objects, one a line or as the elements of one array.
  *
- * An array is split without parsing it: only strings, backslashes and the depth of brackets are followed, so an element's end
- * is found in a stream and the element parsed alone. What is wrong inside an element is found by the parser.
+ * An array is split without parsing it: only strings, backslashes and the depth of brackets are
+ * followed, so an element's end is found in a stream and the element parsed alone. What is wrong
+ * inside an element is found by the parser.
  */
 #include <errno.h>
 #include <inttypes.h>

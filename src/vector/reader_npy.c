@@ -1,8 +1,10 @@
 /*
- * reader_npy.c: NumPy's .npy, versions 1 to 3 (numpy.lib.format): magic, version, length of the header, the header, rows.
+ * reader_npy.c: NumPy's .npy, versions 1 to 3 (numpy.lib.format): magic, version, length of the
+ * header, the header, rows.
  *
- * The header is the text of a Python dictionary. Only its own small grammar is read here: names in quotes, strings, True,
- * False and tuples of whole numbers. Nothing in it is believed before it is checked; nothing of its size is allocated.
+ * The header is the text of a Python dictionary. Only its own small grammar is read here: names
+ * in quotes, strings, True, False and tuples of whole numbers. Nothing in it is believed before
+ * it is checked; nothing of its size is allocated.
  */
 #include <endian.h>
 #include <errno.h>
@@ -203,7 +205,10 @@ static int read_header(struct reader *r, const char *p, struct err *e)
 
 /* ---- the stages of the stream ---- */
 
-/* Magic, version and length: 10 bytes in version 1, 12 later. Bytes 8 and 9 are in both, so those two are looked at first. */
+/*
+ * Magic, version and length: 10 bytes in version 1, 12 later. Bytes 8 and 9 are in both, so
+ * those two are looked at first.
+ */
 static int read_prefix(struct reader *r, const char **p, const char *end, struct err *e)
 {
 	const unsigned char *b;

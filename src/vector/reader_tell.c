@@ -1,11 +1,12 @@
 /*
  * reader_tell.c: which format a stream has, from its first bytes and its name.
  *
- * Magic numbers are certain. A TexMex file begins with a small little-endian dimension, whose third and fourth byte are 0,
- * which no text has; so four bytes tell text from it, and fewer do when a later one is not 0. But a line may be shorter
- * than that, and must not wait: "1\n" is taken for text unless the name says TexMex. (The file that this misreads has
- * 2,592 to 2,686 dimensions, no ending, and a writer that sends its first two bytes alone.) In text the first character
- * tells JSON: { or [{ or []. Only where the content says nothing does the name decide.
+ * Magic numbers are certain. A TexMex file begins with a small little-endian dimension, whose
+ * third and fourth byte are 0, which no text has; so four bytes tell text from it, and fewer do
+ * when a later one is not 0. But a line may be shorter than that, and must not wait: "1\n" is
+ * taken for text unless the name says TexMex. (The file that this misreads has 2,592 to 2,686
+ * dimensions, no ending, and a writer that sends its first two bytes alone.) In text the first
+ * character tells JSON: { or [{ or []. Only where the content says nothing does the name decide.
  */
 #include <errno.h>
 #include <string.h>
@@ -56,7 +57,10 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* Text by its first characters; NULL while they are white space, but no more than a line may have. */
+/*
+ * Text by its first characters; NULL while they are white space, but no more than a line may
+ * have.
+ */
 static const struct reader_ops *tell_text(const char *p, size_t n)
 {
 	const char *end = p + n;
@@ -76,7 +80,10 @@ static const struct reader_ops *tell_text(const char *p, size_t n)
 	return *p == '{' || *p == ']' ? &reader_json : &reader_text;
 }
 
-/* Whether these, fewer than four bytes, may begin a TexMex file, and a whole line of text is not more likely. */
+/*
+ * Whether these, fewer than four bytes, may begin a TexMex file, and a whole line of text is not
+ * more likely.
+ */
 static bool may_be_vecs(const struct reader *r, const char *p, size_t n)
 {
 	if (n >= 4)

@@ -1,8 +1,9 @@
 /*
  * reader_text.c: a vector a line, optionally an ID and a tab before it.
  *
- * The tab separates numbers as well, so only a line with exactly one has an ID. The room for a line's numbers is found from
- * its length (a number takes two bytes at least), so nothing is parsed twice.
+ * The tab separates numbers as well, so only a line with exactly one has an ID. The room for a
+ * line's numbers is found from its length (a number takes two bytes at least), so nothing is
+ * parsed twice.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * reader_vecs.c: the TexMex formats .fvecs and .bvecs: rows of a little-endian int32 dimension and its values, floats or
- * bytes. http://corpus-texmex.irisa.fr/
+ * reader_vecs.c: the TexMex formats .fvecs and .bvecs: rows of a little-endian int32 dimension
+ * and its values, floats or bytes. http://corpus-texmex.irisa.fr/
  */
 #include <endian.h>
 #include <errno.h>

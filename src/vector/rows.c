@@ -1,11 +1,13 @@
 /*
  * rows.c: keys of stored rows.
  *
- * A key is what is cheap and sorts as the metric does: 1 - cos, the squared Euclidean distance, the negative inner product.
- * Keys are always finite numbers, because candidates are sorted by them and answers are printed from them. Float sums
- * overflow or lose everything when |a||b| leaves the range of a float (components near 1e20 or 1e-20), which no real
- * embedding does; such a pair is seen afterwards, at the cost of one comparison, and computed again in double, where
- * no pair of float vectors overflows. A squared distance or inner product that is no float even then becomes ±FLT_MAX.
+ * A key is what is cheap and sorts as the metric does: 1 - cos, the squared Euclidean distance,
+ * the negative inner product. Keys are always finite numbers, because candidates are sorted by
+ * them and answers are printed from them. Float sums overflow or lose everything when |a||b|
+ * leaves the range of a float (components near 1e20 or 1e-20), which no real embedding does;
+ * such a pair is seen afterwards, at the cost of one comparison, and computed again in double,
+ * where no pair of float vectors overflows. A squared distance or inner product that is no float
+ * even then becomes ±FLT_MAX.
  */
 #include "vector/rows.h"
 
@@ -14,7 +16,10 @@
 
 #include "vector/kernel.h"
 
-/* Between these, 1/(|a||b|) promises that no partial sum of a·b overflows and that no product that matters is lost. */
+/*
+ * Between these, 1/(|a||b|) promises that no partial sum of a·b overflows and that no product
+ * that matters is lost.
+ */
 #define COS_SCALE_MIN 1e-37f
 #define COS_SCALE_MAX 1e+25f
 

@@ -1,9 +1,10 @@
 /*
  * text.c: a line of numbers.
  *
- * One pass, no copies; the time goes into num_parse_float. A comma stands between two numbers, so a doubled or a trailing one
- * is a number that is missing and refused. What is wrong is looked up only after something was: the loop itself knows
- * numbers and separators and nothing else.
+ * One pass, no copies; the time goes into num_parse_float. A comma stands between two numbers,
+ * so a doubled or a trailing one is a number that is missing and refused. What is wrong is
+ * looked up only after something was: the loop itself knows numbers and separators and nothing
+ * else.
  */
 #include "vector/text.h"
 

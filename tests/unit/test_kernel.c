@@ -15,8 +15,8 @@
 #endif
 
 #define DIM_MAX 67
-#define N_ROWS	5
-#define PAGE	4096
+#define N_ROWS  5
+#define PAGE    4096
 
 static const char *const names[] = { "scalar", "avx2", "avx512", "neon" };
 
@@ -29,7 +29,10 @@ static const struct kernels *set_named(const char *name)
 	return kernels_by_name(name);
 }
 
-/* A page with none behind it: a kernel that reads beyond a row, or before one at its start, dies. */
+/*
+ * A page with none behind it: a kernel that reads beyond a row, or before one at its start,
+ * dies.
+ */
 static char *guarded_page(void)
 {
 	char *p = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -49,7 +52,7 @@ static float some(void)
 static float *place(char *page, size_t dim, size_t shift, int at_end)
 {
 	float *v = at_end ? (float *)(void *)(page + PAGE) - dim - shift
-			  : (float *)(void *)page + shift;
+	                  : (float *)(void *)page + shift;
 
 	for (size_t i = 0; i < dim; i++)
 		v[i] = some();
@@ -75,14 +78,14 @@ static struct want in_double(const float *a, const float *b, size_t dim)
 }
 
 static void check(const char *set, const char *what, size_t dim, double got, double want,
-		  double scale)
+                  double scale)
 {
 	if (!(fabs(got - want) <= 2e-6 * scale))
 		fail_msg("%s %s dim %zu: %.9g, expected %.9g", set, what, dim, got, want);
 }
 
 static void check_rows(const struct kernels *k, const float *q, const float *const *rows,
-		       size_t dim)
+                       size_t dim)
 {
 	float dot[5] = { 0, 0, 0, 0, 77 }, l2sq[5] = { 0, 0, 0, 0, 77 };
 
@@ -119,7 +122,7 @@ static void every_set_agrees(void **state)
 			for (size_t shift = 0; shift < 32; shift++) {
 				for (size_t i = 0; i < N_ROWS; i++)
 					row[i] = place(page[i], dim, shift % 17 * (i % 3),
-						       shift >= 16);
+					               shift >= 16);
 				check_rows(k, row[0], row + 1, dim);
 			}
 		}
@@ -164,9 +167,9 @@ static void chosen(const char *to, char ret[32])
 			unsetenv("RUVECTORFS_ISA");
 		name = kernels_get()->name;
 		_exit(write(fd[1], name, strlen(name)) == (ssize_t)strlen(name) &&
-				      kernels_get() == kernels_get()
-			      ? 0
-			      : 1);
+		                      kernels_get() == kernels_get()
+		              ? 0
+		              : 1);
 	}
 	assert_true(pid > 0);
 	close(fd[1]);

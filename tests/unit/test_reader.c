@@ -1,8 +1,9 @@
 /*
  * test_reader.c: every format, in every splitting of its bytes, and every kind of bad input.
  *
- * What a stream gave is written down as text, one record a line as "position [id=…] numbers [metadata] [\"text\"]", then
- * how it ended. The same bytes must give the same page whether they come at once, in two pieces or one by one.
+ * What a stream gave is written down as text, one record a line as "position [id=…] numbers
+ * [metadata] [\"text\"]", then how it ended. The same bytes must give the same page whether they
+ * come at once, in two pieces or one by one.
  */
 #include "t.h"
 

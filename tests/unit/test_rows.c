@@ -90,15 +90,15 @@ static void check_all(enum metric m)
 			if (!isfinite(key) || !isfinite(key4[j]) || !(fabs(got - want) <= eps) ||
 			    !(fabs(got4 - want) <= eps))
 				fail_msg("%s: key %g, distance %.9g and %.9g, expected %.9g",
-					 metric_name(m), key, got, got4, want);
+				         metric_name(m), key, got, got4, want);
 		}
 	}
 }
 
 static void keys_agree_with_double(void **state)
 {
-	static const double ranges[][2] = { { -1, 1 },	  { -6, 6 },	{ 15, 25 },   { 30, 38.4 },
-					    { -20, -10 }, { -30, -20 }, { -44, -30 }, { -44, 38 } };
+	static const double ranges[][2] = { { -1, 1 },    { -6, 6 },    { 15, 25 },   { 30, 38.4 },
+		                            { -20, -10 }, { -30, -20 }, { -44, -30 }, { -44, 38 } };
 
 	srand48((long)t_seed());
 	for (size_t r = 0; r < sizeof(ranges) / sizeof(ranges[0]); r++) {

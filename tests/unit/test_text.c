@@ -12,7 +12,10 @@
 
 #define MAX 8
 
-/* The line stands in exactly its own bytes, so that the address sanitizer sees a read beyond them. */
+/*
+ * The line stands in exactly its own bytes, so that the address sanitizer sees a read beyond
+ * them.
+ */
 static long parse(const char *line, size_t n, float *ret, struct err *e)
 {
 	char *copy = mem_alloc(n ? n : 1, 1);
@@ -56,7 +59,7 @@ static void good_lines(void **state)
 
 		if (n != cases[i].n)
 			fail_msg("'%s': %ld (%s), expected %ld", cases[i].line, n, e.text,
-				 cases[i].n);
+			         cases[i].n);
 		for (long j = 0; j < n; j++) {
 			if (v[j] != cases[i].v[j])
 				fail_msg("'%s': number %ld is %.9g", cases[i].line, j + 1, v[j]);
@@ -162,7 +165,7 @@ static void speed(void **state)
 	for (size_t i = 0; i < ROUNDS; i++)
 		assert_int_equal(text_parse_floats(line, line + len, v, DIM, NULL), DIM);
 	print_message("text: %.0f MB/s\n",
-		      ROUNDS * (double)len * 1e3 / (double)(clock_mono_ns() - from));
+	              ROUNDS * (double)len * 1e3 / (double)(clock_mono_ns() - from));
 }
 
 int main(void)
