@@ -134,8 +134,13 @@ static int remove_gated(struct tenant *t, struct err *e)
 	mutex_lock(&ts->lock);
 	rc = removable_locked(t, e);
 	mutex_unlock(&ts->lock);
-	if (rc == 0)
+	if (rc == 0) {
+		/* Also without a store: somebody inside may be making it. */
+		tenant_mark_removed(t, true);
 		rc = registry_tenant_remove(ts->db, t->number, e);
+		if (rc < 0)
+			tenant_mark_removed(t, false);
+	}
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
 		tenant_forget_locked(ts, t);

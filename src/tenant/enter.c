@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/io.h"
@@ -256,9 +257,10 @@ void tenant_erase(struct tenant *t)
 	char dir[4096];
 
 	engine_close(t->engine);
-	/* What cannot be erased now is an orphan at the next open. */
-	if (tenant_store_path(t, dir, sizeof(dir), ""))
-		io_remove_tree(dir);
+	/* What cannot be erased now stays marked for the next open. */
+	if (tenant_store_path(t, dir, sizeof(dir), "") &&
+	    (io_remove_tree(dir) == 0 || access(dir, F_OK) < 0))
+		tenant_mark_removed(t, false);
 	tenant_free(t);
 }
 

@@ -100,28 +100,73 @@ static void load_dir_owner(struct tenants *ts)
 		ts->dir_owner.mode = (mode_t)v & 07777;
 }
 
-/* What a removal left when the mount ended before it was done. */
-static void erase_orphans(struct tenants *ts, const char *stores)
+/* ---- stores that no tenant has ---- */
+
+static bool is_known(struct tenants *ts, uint64_t number)
+{
+	bool known;
+
+	mutex_lock(&ts->lock);
+	known = number <= UINT32_MAX && tenant_find_locked(ts, (uint32_t)number);
+	mutex_unlock(&ts->lock);
+	return known;
+}
+
+/* What a removal left when the process ended before it was done; the mark goes last. */
+static void finish_removal(struct tenants *ts, const char *stores, uint64_t number)
+{
+	char path[4096];
+	int n = snprintf(path, sizeof(path), "%s/%" PRIu64, stores, number);
+
+	if (n < 0 || (size_t)n + sizeof(REMOVED_SUFFIX) > sizeof(path))
+		return;
+	if (!is_known(ts, number) && io_remove_tree(path) < 0 && access(path, F_OK) == 0)
+		return;
+	memcpy(path + n, REMOVED_SUFFIX, sizeof(REMOVED_SUFFIX));
+	unlink(path);
+}
+
+static int each_store(const char *stores,
+		      int (*visit)(struct tenants *, const char *, const char *, struct err *),
+		      struct tenants *ts, struct err *e)
 {
 	DIR *d = opendir(stores);
 	struct dirent *entry;
-	char path[4096];
-	uint64_t number;
-	int n;
+	int rc = 0;
 
 	if (!d)
-		return;
-	while ((entry = readdir(d))) {
-		if (!num_parse_u64(entry->d_name, strlen(entry->d_name), &number))
-			continue;
-		mutex_lock(&ts->lock);
-		bool known = number <= UINT32_MAX && tenant_find_locked(ts, (uint32_t)number);
-		mutex_unlock(&ts->lock);
-		n = snprintf(path, sizeof(path), "%s/%s", stores, entry->d_name);
-		if (!known && n > 0 && (size_t)n < sizeof(path))
-			io_remove_tree(path);
-	}
+		return err_set(e, -errno, "%s: %s", stores, strerror(errno));
+	while (rc == 0 && (entry = readdir(d)))
+		rc = visit(ts, stores, entry->d_name, e);
 	closedir(d);
+	return rc;
+}
+
+static int visit_mark(struct tenants *ts, const char *stores, const char *name, struct err *e)
+{
+	const char *dot = strchr(name, '.');
+	uint64_t number;
+
+	if (dot && strcmp(dot, REMOVED_SUFFIX) == 0 &&
+	    num_parse_u64(name, (size_t)(dot - name), &number))
+		finish_removal(ts, stores, number);
+	return 0;
+}
+
+/*
+ * A store that the registry does not know and nobody marked: the registry was lost or is an old
+ * copy. Going on would give its number, and with it what it holds, to a new tenant.
+ */
+static int visit_unknown(struct tenants *ts, const char *stores, const char *name, struct err *e)
+{
+	uint64_t number;
+
+	if (!num_parse_u64(name, strlen(name), &number) || is_known(ts, number))
+		return 0;
+	return err_set(e, -EILSEQ,
+		       "stores/%s belongs to no tenant of registry.db: restore the registry that "
+		       "knows it, or move the store away",
+		       name);
 }
 
 static int load(struct tenants *ts, struct err *e)
@@ -146,8 +191,8 @@ static int load(struct tenants *ts, struct err *e)
 	rc = io_mkdir(path, 0700);
 	if (rc < 0)
 		return err_set(e, rc, "%s: %s", path, strerror(-rc));
-	erase_orphans(ts, path);
-	return 0;
+	rc = each_store(path, visit_mark, ts, e);
+	return rc < 0 ? rc : each_store(path, visit_unknown, ts, e);
 }
 
 static int init(struct tenants *ts, const struct tenants_options *o, struct err *e)

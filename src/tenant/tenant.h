@@ -5,7 +5,8 @@
  * be done, and keeps it open until tenant_leave(). At most LIMIT_OPEN_TENANTS engines stay open without being entered; the
  * least recently used is closed first. Any thread.
  *
- * A removed tenant's name is free at once; its store is erased when the last one has left. Stores without a tenant are erased at open.
+ * A removed tenant's name is free at once; its store is erased when the last one has left, or at the next
+ * open. Stores that nobody removed and the registry does not know make tenants_open fail: the registry was lost.
  */
 #ifndef RV_TENANT_TENANT_H
 #define RV_TENANT_TENANT_H

@@ -141,6 +141,13 @@ void collection_drop_locked(struct collection *c)
 bool tenant_store_path(const struct tenant *t, char *ret, size_t cap,
 		       const char *file); /* false: too long */
 bool tenant_store_exists(const struct tenant *t);
+/*
+ * Before the registry forgets a tenant, its store is marked by a file stores/N.removed, which goes
+ * when the store is gone: the next open finishes what it finds marked, and nothing else. A mark
+ * that cannot be made (the disk is full) keeps no removal from happening.
+ */
+#define REMOVED_SUFFIX ".removed"
+void tenant_mark_removed(const struct tenant *t, bool removed);
 enum tenant_status status_of_number(uint64_t v);
 
 /* ---- open.c ---- */

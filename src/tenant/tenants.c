@@ -6,11 +6,13 @@
 #include "tenant/tenant_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/mem.h"
 
 static const char *const status_names[] = {
@@ -226,6 +228,26 @@ bool tenant_store_exists(const struct tenant *t)
 	char path[4096];
 
 	return tenant_store_path(t, path, sizeof(path), "") && access(path, F_OK) == 0;
+}
+
+void tenant_mark_removed(const struct tenant *t, bool removed)
+{
+	char path[4096];
+	int n = snprintf(path, sizeof(path), "%s/stores/%" PRIu32 REMOVED_SUFFIX, t->ts->data,
+			 t->number);
+	int fd;
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return;
+	if (!removed) {
+		unlink(path);
+		return;
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return;
+	close(fd);
+	io_sync_parent(path);
 }
 
 static void limits_from_registry(struct quota *q, const struct registry_tenant *rt)
