@@ -20,8 +20,8 @@ static int find_token(struct store *s, struct store_commit *c, struct err *e)
 	if (!c->token)
 		return 0;
 	rc = sql_start(&s->w, &st, e,
-		       "SELECT seq, accepted, replaced, removed FROM batches WHERE token = ?", "b",
-		       (const void *)c->token, (size_t)STORE_TOKEN_SIZE);
+	               "SELECT seq, accepted, replaced, removed FROM batches WHERE token = ?", "b",
+	               (const void *)c->token, (size_t)STORE_TOKEN_SIZE);
 	if (rc == 0)
 		rc = sql_step(&s->w, st, e);
 	if (rc <= 0)
@@ -43,11 +43,11 @@ static int keep_token(struct store *s, const struct request *q, struct err *e)
 	if (!c->token)
 		return 0;
 	rc = sql_run(&s->w, e, "INSERT INTO batches VALUES(?, ?, ?, ?, ?, ?)", "ibiiii", I(q->seq),
-		     (const void *)c->token, (size_t)STORE_TOKEN_SIZE, I(c->cid),
-		     I(c->ret_accepted), I(c->ret_replaced), I(c->ret_removed));
+	             (const void *)c->token, (size_t)STORE_TOKEN_SIZE, I(c->cid),
+	             I(c->ret_accepted), I(c->ret_replaced), I(c->ret_removed));
 	if (rc == 0 && q->seq > STORE_TOKENS)
 		rc = sql_run(&s->w, e, "DELETE FROM batches WHERE seq <= ?", "i",
-			     I(q->seq - STORE_TOKENS));
+		             I(q->seq - STORE_TOKENS));
 	return rc;
 }
 
@@ -69,7 +69,7 @@ static int fit_dimension(struct request *q, struct err *e)
 static int remove_all(struct store *s, struct request *q, struct err *e)
 {
 	int rc = sql_run(&s->w, e, "DELETE FROM rows WHERE key BETWEEN ? AND ?", "ii",
-			 ROW_KEYS(q->coll->cid, 0));
+	                 ROW_KEYS(q->coll->cid, 0));
 
 	if (rc < 0)
 		return rc;
@@ -89,7 +89,7 @@ static int bury(struct store *s, struct request *q, uint64_t num, uint64_t *ret_
 	struct row old;
 	bool holds;
 	int rc = sql_start(&s->w, &st, e, "SELECT " ROW_COLUMNS " FROM rows WHERE key = ?", "i",
-			   I(row_key(cid, num)));
+	                   I(row_key(cid, num)));
 
 	if (rc == 0)
 		rc = sql_step(&s->w, st, e);
@@ -101,7 +101,7 @@ static int bury(struct store *s, struct request *q, uint64_t num, uint64_t *ret_
 	if (!holds)
 		return 1;
 	rc = sql_run(&s->w, e, "INSERT OR REPLACE INTO gone VALUES(?, ?, ?, ?)", "iiii", I(cid),
-		     I(q->seq), I(old.r.slot), I(gone_crc(cid, q->seq, old.r.slot)));
+	             I(q->seq), I(old.r.slot), I(gone_crc(cid, q->seq, old.r.slot)));
 	return rc < 0 ? rc : 1;
 }
 
@@ -113,7 +113,7 @@ static int check_row(const struct store_row *r, struct err *e)
 		return err_set(e, -EINVAL, "ID of %zu bytes, at most %d", r->id_len, LIMIT_ID);
 	if (r->metadata && r->metadata_len > LIMIT_METADATA)
 		return err_set(e, -E2BIG, "metadata of %zu bytes, at most %u", r->metadata_len,
-			       LIMIT_METADATA);
+		               LIMIT_METADATA);
 	if (r->text && r->text_len > LIMIT_TEXT)
 		return err_set(e, -E2BIG, "text of %zu bytes, at most %u", r->text_len, LIMIT_TEXT);
 	return 0;
@@ -180,7 +180,7 @@ static int put_extents(struct store *s, struct request *q, struct err *e)
 	rc = coll_segment(s, q->coll, &g, e);
 	for (size_t i = 0; i < q->c->n_extents && rc == 0; i++)
 		rc = segment_read_extent(g, extent_off(q->c->extents[i]), q->c->batch,
-					 q->c->dimension, put_from_extent, &x, e);
+		                         q->c->dimension, put_from_extent, &x, e);
 	if (rc == 0 && q->coll->pending.segment_end < q->segment_end)
 		q->coll->pending.segment_end = q->segment_end;
 	return rc;
@@ -201,7 +201,7 @@ static int remove_ids(struct store *s, struct request *q, struct err *e)
 			continue;
 		q->c->ret_removed++;
 		rc = sql_run(&s->w, e, "DELETE FROM rows WHERE key = ?", "i",
-			     I(row_key(q->coll->cid, num)));
+		             I(row_key(q->coll->cid, num)));
 	}
 	return rc < 0 ? rc : 0;
 }
@@ -215,7 +215,7 @@ static int free_dimension(struct store *s, struct request *q, struct err *e)
 	if (!q->c->ret_removed || q->coll->pending.c.dimension_set)
 		return 0;
 	rc = sql_number(&s->w, &one, e, "SELECT 1 FROM rows WHERE key BETWEEN ? AND ? LIMIT 1",
-			"ii", ROW_KEYS(q->coll->cid, 0));
+	                "ii", ROW_KEYS(q->coll->cid, 0));
 	if (rc != -ENOENT)
 		return rc;
 	q->coll->pending.c.config.dimension = 0;

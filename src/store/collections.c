@@ -182,7 +182,7 @@ int coll_segment(struct store *s, struct coll *c, struct segment **ret, struct e
 	rwlock_write(&c->lock);
 	if (!c->seg)
 		rc = segment_open(&c->seg, s->dir, c->cid, st.c.gen, st.salt, st.segment_end, false,
-				  &batch, &seq, e);
+		                  &batch, &seq, e);
 	*ret = c->seg;
 	rwlock_write_unlock(&c->lock);
 	return rc;
@@ -365,7 +365,7 @@ int store_collection_create(struct store *s, const struct store_collection *c, s
 
 	if (!c->cid || c->cid > STORE_CID_MAX || !c->name[0])
 		return err_set(e, -EINVAL, "collection number %u, at most %u", c->cid,
-			       STORE_CID_MAX);
+		               STORE_CID_MAX);
 	st.c.next_num = 1;
 	st.c.next_receipt = 1;
 	st.c.gen = 1;
@@ -378,7 +378,7 @@ int store_collection_create(struct store *s, const struct store_collection *c, s
 
 /* The dimension of a collection that has vectors is theirs. */
 static int update_locked(struct store *s, struct coll *c, const struct store_collection *to,
-			 struct err *e)
+                         struct err *e)
 {
 	struct store_collection *p = &c->pending.c;
 	uint32_t dim = p->config.dimension;
@@ -388,7 +388,7 @@ static int update_locked(struct store *s, struct coll *c, const struct store_col
 	if (rc < 0)
 		return rc;
 	rc = sql_number(&s->w, &one, e, "SELECT 1 FROM rows WHERE key BETWEEN ? AND ? LIMIT 1",
-			"ii", ROW_KEYS(c->cid, 0));
+	                "ii", ROW_KEYS(c->cid, 0));
 	c->touched = true;
 	p->owner = to->owner;
 	p->config = to->config;
@@ -418,7 +418,7 @@ int store_collection_update(struct store *s, const struct store_collection *to, 
 static int delete_all(struct store *s, uint32_t cid, struct err *e)
 {
 	int rc = sql_run(&s->w, e, "DELETE FROM rows WHERE key BETWEEN ? AND ?", "ii",
-			 ROW_KEYS(cid, 0));
+	                 ROW_KEYS(cid, 0));
 
 	if (rc == 0)
 		rc = sql_run(&s->w, e, "DELETE FROM gone WHERE cid = ?", "i", I(cid));
@@ -477,7 +477,7 @@ int store_collection_remove(struct store *s, uint32_t cid, struct err *e)
 }
 
 int store_collection_next(struct store *s, uint32_t after, struct store_collection *ret,
-			  struct err *e)
+                          struct err *e)
 {
 	int rc = -ENOENT;
 

@@ -280,8 +280,8 @@ int store_commit(struct store *s, struct store_commit *c, struct err *e)
 }
 
 int store_append_extent(struct store *s, uint32_t cid, uint64_t batch, uint32_t dim,
-			struct store_row *rows, size_t n, uint64_t *ret_extent,
-			const float **ret_floats, struct err *e)
+                        struct store_row *rows, size_t n, uint64_t *ret_extent,
+                        const float **ret_floats, struct err *e)
 {
 	const struct extent_in in = { .batch = batch, .dim = dim, .rows = rows, .n = n };
 	struct coll *c = coll_live(s, cid, e);

@@ -32,7 +32,7 @@ struct chunk {
 	size_t n;
 	size_t cap;
 	struct buf strings; /* rows' pointers are offsets + 1 into it until chunk_ready() */
-	uint64_t last;	    /* number of the last row that was looked at */
+	uint64_t last;      /* number of the last row that was looked at */
 	bool skip_damaged;
 };
 
@@ -129,13 +129,13 @@ static int take_row(struct chunk *k, struct segment *from, sqlite3_stmt *st, str
 		chunk_add(k, &row, v);
 	else if (!k->skip_damaged)
 		return err_set(e, -EIO, "the stored row %llu is damaged",
-			       (unsigned long long)row.r.num);
+		               (unsigned long long)row.r.num);
 	return 0;
 }
 
 /* Fills the chunk with rows behind k->last that st gives. */
 static int chunk_fill(struct store *s, struct chunk *k, struct segment *from, const char *text,
-		      struct err *e)
+                      struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -182,7 +182,7 @@ static int update_rows(struct store *s, struct chunk *k, struct err *e)
 
 /* Versions that are moved were committed long ago: the seal has the newest sequence, not one of its own. */
 static int seal_moved(struct store *s, struct segment *g, struct block *seal, uint64_t *ret_end,
-		      struct err *e)
+                      struct err *e)
 {
 	int rc;
 
@@ -200,7 +200,7 @@ typedef void moved_fn(void *ctx, uint32_t slot, uint64_t off, const float *v);
 /* ---- inline rows ---- */
 
 static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct chunk *k,
-		      struct err *e)
+                      struct err *e)
 {
 	struct block seal = { .batch = store_batch_number(s), .part = 1, .n_rows = (uint32_t)k->n };
 	uint64_t end;
@@ -224,7 +224,7 @@ static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct
 }
 
 static long move_locked(struct store *s, struct coll *c, struct chunk *k, moved_fn *moved,
-			void *ctx, struct err *e)
+                        void *ctx, struct err *e)
 {
 	struct segment *g;
 	int rc = chunk_fill(s, k, NULL, inline_rows, e);
@@ -244,8 +244,8 @@ static long move_locked(struct store *s, struct coll *c, struct chunk *k, moved_
 }
 
 long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, size_t max_rows,
-		       void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v),
-		       void *ctx, struct err *e)
+                       void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v),
+                       void *ctx, struct err *e)
 {
 	struct coll *c = coll_live(s, cid, e);
 	struct chunk k;
@@ -261,7 +261,7 @@ long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, size_t max_r
 	k.skip_damaged = true; /* they stay where they are, and are found there */
 	mutex_lock(&s->write);
 	rc = atomic_load(&c->gone) ? err_set(e, -ENODEV, "the collection is gone")
-				   : move_locked(s, c, &k, moved, ctx, e);
+	                           : move_locked(s, c, &k, moved, ctx, e);
 	mutex_unlock(&s->write);
 	chunk_release(&k);
 	return rc;
@@ -291,7 +291,7 @@ static int open_next(struct compaction *x, struct err *e)
 	segment_path(x->s->dir, x->c->cid, next->c.gen, path, sizeof(path));
 	unlink(path); /* of a compaction that a crash ended */
 	return segment_open(&x->to, x->s->dir, x->c->cid, next->c.gen, next->salt, 0, false, &batch,
-			    &seq, e);
+	                    &seq, e);
 }
 
 static int copy_live(struct compaction *x, struct err *e)
@@ -404,8 +404,8 @@ static int compact_locked(struct compaction *x, moved_fn *moved, void *ctx, stru
 }
 
 int store_compact(struct store *s, uint32_t cid, uint32_t dim,
-		  void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v), void *ctx,
-		  struct err *e)
+                  void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v), void *ctx,
+                  struct err *e)
 {
 	struct compaction x = { .s = s, .c = coll_live(s, cid, e) };
 	int rc;
@@ -431,7 +431,7 @@ int store_compact(struct store *s, uint32_t cid, uint32_t dim,
 }
 
 int store_segment_bytes(struct store *s, uint32_t cid, uint64_t *ret_file, uint64_t *ret_live,
-			struct err *e)
+                        struct err *e)
 {
 	struct coll *c = coll_live(s, cid, e);
 	int64_t rows = 0, in = 0;
@@ -443,12 +443,12 @@ int store_segment_bytes(struct store *s, uint32_t cid, uint64_t *ret_file, uint6
 	rc = store_reader(s, e);
 	if (rc == 0)
 		rc = sql_number(&s->r, &rows, e, "SELECT count(*) FROM rows WHERE cid = ?", "i",
-				I(cid));
+		                I(cid));
 	if (rc == 0)
 		rc = sql_number(&s->r, &in, e,
-				"SELECT count(*) FROM rows INDEXED BY rows_inline"
-				" WHERE off IS NULL AND key BETWEEN ? AND ?",
-				"ii", ROW_KEYS(cid, 0));
+		                "SELECT count(*) FROM rows INDEXED BY rows_inline"
+		                " WHERE off IS NULL AND key BETWEEN ? AND ?",
+		                "ii", ROW_KEYS(cid, 0));
 	mutex_unlock(&s->read);
 	if (rc < 0)
 		return store_runtime(rc);

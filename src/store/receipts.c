@@ -16,8 +16,8 @@
 static uint32_t receipt_crc(uint32_t cid, const struct receipt *r)
 {
 	size_t name_len = strlen(r->name), error_len = strlen(r->error);
-	const uint64_t v[] = { cid,	 r->number, (uint64_t)r->state, r->vectors, r->replaced,
-			       r->bytes, r->ns,	    r->batches,		name_len,   error_len };
+	const uint64_t v[] = { cid,      r->number, (uint64_t)r->state, r->vectors, r->replaced,
+		               r->bytes, r->ns,     r->batches,         name_len,   error_len };
 	uint32_t crc = crc32c(0, v, sizeof(v));
 
 	return crc32c(crc32c(crc, r->name, name_len), r->error, error_len);
@@ -60,8 +60,8 @@ int receipt_load(struct sql *db, uint32_t cid, uint32_t number, struct receipt *
 {
 	sqlite3_stmt *st;
 	int rc = sql_start(db, &st, e,
-			   "SELECT " RECEIPT_COLUMNS " FROM receipts WHERE cid = ? AND number = ?",
-			   "ii", I(cid), I(number));
+	                   "SELECT " RECEIPT_COLUMNS " FROM receipts WHERE cid = ? AND number = ?",
+	                   "ii", I(cid), I(number));
 
 	return rc < 0 ? store_runtime(rc) : take(db, st, cid, ret, e);
 }
@@ -75,13 +75,13 @@ static int prune(struct store *s, struct coll *c, struct err *e)
 
 	if (c->n_receipts < 0)
 		rc = sql_number(&s->w, &c->n_receipts, e,
-				"SELECT count(*) FROM receipts WHERE cid = ?", "i", I(c->cid));
+		                "SELECT count(*) FROM receipts WHERE cid = ?", "i", I(c->cid));
 	if (rc < 0 || c->n_receipts <= keep)
 		return rc;
 	rc = sql_run(&s->w, e,
-		     "DELETE FROM receipts WHERE cid = ?1 AND number IN"
-		     " (SELECT number FROM receipts WHERE cid = ?1 ORDER BY number LIMIT ?2)",
-		     "ii", I(c->cid), I(c->n_receipts - keep));
+	             "DELETE FROM receipts WHERE cid = ?1 AND number IN"
+	             " (SELECT number FROM receipts WHERE cid = ?1 ORDER BY number LIMIT ?2)",
+	             "ii", I(c->cid), I(c->n_receipts - keep));
 	if (rc == 0)
 		c->n_receipts = keep;
 	return rc;
@@ -106,14 +106,14 @@ int receipt_write(struct store *s, struct coll *c, const struct receipt *r, stru
 		c->pending.c.next_receipt = r->number + 1;
 	/* the one of this number, and another one of this name */
 	rc = sql_run(&s->w, e, "DELETE FROM receipts WHERE cid = ? AND (number = ? OR name = ?)",
-		     "iit", I(c->cid), I(r->number), r->name, name_len);
+	             "iit", I(c->cid), I(r->number), r->name, name_len);
 	if (rc < 0)
 		return rc;
 	count_deleted(s, c);
 	rc = sql_run(&s->w, e, "INSERT INTO receipts VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		     "iitiiiiiiti", I(c->cid), I(r->number), r->name, name_len, I(r->state),
-		     I(r->vectors), I(r->replaced), I(r->bytes), I(r->ns), I(r->batches), r->error,
-		     strlen(r->error), I(receipt_crc(c->cid, r)));
+	             "iitiiiiiiti", I(c->cid), I(r->number), r->name, name_len, I(r->state),
+	             I(r->vectors), I(r->replaced), I(r->bytes), I(r->ns), I(r->batches), r->error,
+	             strlen(r->error), I(receipt_crc(c->cid, r)));
 	if (rc < 0)
 		return rc;
 	if (c->n_receipts >= 0)
@@ -147,7 +147,7 @@ static int rename_locked(struct store *s, struct coll *c, const struct receipt *
 static int remove_locked(struct store *s, struct coll *c, uint32_t number, struct err *e)
 {
 	int rc = sql_run(&s->w, e, "DELETE FROM receipts WHERE cid = ? AND number = ?", "ii",
-			 I(c->cid), I(number));
+	                 I(c->cid), I(number));
 
 	if (rc < 0)
 		return rc;
@@ -158,7 +158,7 @@ static int remove_locked(struct store *s, struct coll *c, uint32_t number, struc
 }
 
 static int change_locked(struct store *s, struct coll *c, enum change what, const struct receipt *r,
-			 struct err *e)
+                         struct err *e)
 {
 	int rc = txn_begin(s, false, e);
 
@@ -178,7 +178,7 @@ static int change_locked(struct store *s, struct coll *c, enum change what, cons
 }
 
 static int change(struct store *s, uint32_t cid, enum change what, const struct receipt *r,
-		  struct err *e)
+                  struct err *e)
 {
 	struct coll *c;
 	int rc = -ENODEV;
@@ -205,7 +205,7 @@ int store_receipt_remove(struct store *s, uint32_t cid, uint32_t number, struct 
 }
 
 int store_receipt_rename(struct store *s, uint32_t cid, uint32_t number, const char *name,
-			 struct err *e)
+                         struct err *e)
 {
 	struct receipt r = { .number = number };
 	size_t n = strlen(name);
@@ -219,7 +219,7 @@ int store_receipt_rename(struct store *s, uint32_t cid, uint32_t number, const c
 /* ---- reading ---- */
 
 int store_receipt_by_number(struct store *s, uint32_t cid, uint32_t number, struct receipt *ret,
-			    struct err *e)
+                            struct err *e)
 {
 	int rc;
 
@@ -234,7 +234,7 @@ int store_receipt_by_number(struct store *s, uint32_t cid, uint32_t number, stru
 }
 
 int store_receipt_by_name(struct store *s, uint32_t cid, const char *name, struct receipt *ret,
-			  struct err *e)
+                          struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -245,9 +245,9 @@ int store_receipt_by_name(struct store *s, uint32_t cid, const char *name, struc
 	rc = store_reader(s, e);
 	if (rc == 0)
 		rc = sql_start(&s->r, &st, e,
-			       "SELECT " RECEIPT_COLUMNS
-			       " FROM receipts WHERE cid = ? AND name = ?",
-			       "it", I(cid), name, strlen(name));
+		               "SELECT " RECEIPT_COLUMNS
+		               " FROM receipts WHERE cid = ? AND name = ?",
+		               "it", I(cid), name, strlen(name));
 	if (rc == 0)
 		rc = take(&s->r, st, cid, ret, e);
 	mutex_unlock(&s->read);
@@ -255,7 +255,7 @@ int store_receipt_by_name(struct store *s, uint32_t cid, const char *name, struc
 }
 
 int store_receipt_next(struct store *s, uint32_t cid, uint32_t after, struct receipt *ret,
-		       struct err *e)
+                       struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -266,9 +266,9 @@ int store_receipt_next(struct store *s, uint32_t cid, uint32_t after, struct rec
 	rc = store_reader(s, e);
 	if (rc == 0)
 		rc = sql_start(&s->r, &st, e,
-			       "SELECT " RECEIPT_COLUMNS " FROM receipts"
-			       " WHERE cid = ? AND number > ? ORDER BY number LIMIT 1",
-			       "ii", I(cid), I(after));
+		               "SELECT " RECEIPT_COLUMNS " FROM receipts"
+		               " WHERE cid = ? AND number > ? ORDER BY number LIMIT 1",
+		               "ii", I(cid), I(after));
 	if (rc == 0)
 		rc = take(&s->r, st, cid, ret, e);
 	mutex_unlock(&s->read);

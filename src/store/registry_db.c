@@ -18,10 +18,10 @@
 #include "base/mem.h"
 #include "store/sql.h"
 
-#define REGISTRY_FORMAT		1
+#define REGISTRY_FORMAT         1
 #define REGISTRY_APPLICATION_ID 0x52565247 /* "RVRG" */
-#define NUMBER_MAX		(((uint32_t)1 << 26) - 1)
-#define CHECKPOINT_PAGES	1000
+#define NUMBER_MAX              (((uint32_t)1 << 26) - 1)
+#define CHECKPOINT_PAGES        1000
 
 #define I(x) ((int64_t)(x))
 
@@ -49,8 +49,8 @@ static int build(struct sql *db, struct err *e)
 	int rc;
 
 	snprintf(versions, sizeof(versions),
-		 "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
-		 REGISTRY_APPLICATION_ID, REGISTRY_FORMAT);
+	         "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+	         REGISTRY_APPLICATION_ID, REGISTRY_FORMAT);
 	rc = sql_exec(db, "BEGIN IMMEDIATE", e);
 	if (rc == 0)
 		rc = sql_exec(db, schema, e);
@@ -70,8 +70,8 @@ static int check_format(struct sql *db, struct err *e)
 		return err_set(e, -EILSEQ, "registry.db is not a registry of tenants");
 	if (version > REGISTRY_FORMAT)
 		return err_set(e, -EPROTO,
-			       "the registry has format %" PRId64 ", this version knows %d",
-			       version, REGISTRY_FORMAT);
+		               "the registry has format %" PRId64 ", this version knows %d",
+		               version, REGISTRY_FORMAT);
 	rc = sql_schema_is(db, schema, e);
 	if (rc == 0)
 		return err_set(e, -EILSEQ, "registry.db has other tables than a registry");
@@ -85,9 +85,9 @@ static int set_up(struct registry_db *r, struct err *e)
 
 	if (rc == 0 && !r->read_only)
 		rc = sql_exec(&r->db,
-			      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-			      " PRAGMA secure_delete=ON",
-			      e);
+		              "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		              " PRAGMA secure_delete=ON",
+		              e);
 	if (rc == 0)
 		rc = sql_number(&r->db, &tables, e, "SELECT count(*) FROM sqlite_schema", "");
 	if (rc == 0 && tables == 0 && !r->read_only)
@@ -107,8 +107,8 @@ static int open_db(struct registry_db *r, const char *path, struct err *e)
 	snprintf(wal, sizeof(wal), "%s-wal", path);
 	if (stat(wal, &st) == 0 && st.st_size > 0)
 		return err_set(e, -EROFS,
-			       "the registry was not closed cleanly, "
-			       "and readonly it cannot be recovered");
+		               "the registry was not closed cleanly, "
+		               "and readonly it cannot be recovered");
 	return sql_open(&r->db, path, SQL_IMMUTABLE, e);
 }
 
@@ -173,19 +173,19 @@ static int new_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, str
 	number = sqlite3_last_insert_rowid(r->db.db);
 	if (number > NUMBER_MAX)
 		return err_set(e, -ENOSPC, "all %u numbers of tenants and collections were used",
-			       NUMBER_MAX);
+		               NUMBER_MAX);
 	*ret = (uint32_t)number;
 	if (tenant)
 		return 0;
 	return sql_run(&r->db, e, "UPDATE numbers SET tenant = number WHERE number = ?", "i",
-		       I(number));
+	               I(number));
 }
 
 static uint32_t tenant_crc(const struct registry_tenant *t)
 {
 	size_t name_len = strlen(t->name), tier_len = strlen(t->tier);
 	const uint64_t v[] = { t->number,     t->owner.uid, t->owner.gid, t->owner.mode,
-			       t->created_ns, t->status,    name_len,	  tier_len };
+		               t->created_ns, t->status,    name_len,     tier_len };
 	uint32_t crc = crc32c(0, v, sizeof(v));
 
 	crc = crc32c(crc32c(crc, t->name, name_len), t->tier, tier_len);
@@ -193,12 +193,12 @@ static uint32_t tenant_crc(const struct registry_tenant *t)
 }
 
 static int put_tenant(struct registry_db *r, const struct registry_tenant *t, const char *text,
-		      struct err *e)
+                      struct err *e)
 {
 	return sql_run(&r->db, e, text, "itiiiiitbi", I(t->number), t->name, strlen(t->name),
-		       I(t->owner.uid), I(t->owner.gid), I(t->owner.mode), I(t->created_ns),
-		       I(t->status), t->tier, strlen(t->tier), (const void *)t->limits,
-		       sizeof(t->limits), I(tenant_crc(t)));
+	               I(t->owner.uid), I(t->owner.gid), I(t->owner.mode), I(t->created_ns),
+	               I(t->status), t->tier, strlen(t->tier), (const void *)t->limits,
+	               sizeof(t->limits), I(tenant_crc(t)));
 }
 
 int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e)
@@ -212,7 +212,7 @@ int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct
 		rc = new_number(r, 0, &to.number, e);
 		if (rc == 0)
 			rc = put_tenant(r, &to, "INSERT INTO tenants VALUES(?,?,?,?,?,?,?,?,?,?)",
-					e);
+			                e);
 		rc = finish(r, rc, e);
 	}
 	mutex_unlock(&r->lock);
@@ -226,10 +226,10 @@ int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct
 static int update_locked(struct registry_db *r, const struct registry_tenant *t, struct err *e)
 {
 	int rc = put_tenant(r, t,
-			    "UPDATE tenants SET name = ?2, uid = ?3, gid = ?4, mode = ?5,"
-			    " created_ns = ?6, status = ?7, tier = ?8, limits = ?9, crc = ?10"
-			    " WHERE number = ?1",
-			    e);
+	                    "UPDATE tenants SET name = ?2, uid = ?3, gid = ?4, mode = ?5,"
+	                    " created_ns = ?6, status = ?7, tier = ?8, limits = ?9, crc = ?10"
+	                    " WHERE number = ?1",
+	                    e);
 
 	if (rc == 0 && !sqlite3_changes64(r->db.db))
 		rc = err_set(e, -ENOENT, "no such tenant");
@@ -289,7 +289,7 @@ int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t 
 static int forget_locked(struct registry_db *r, uint32_t number, struct err *e)
 {
 	int rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE number = ? AND tenant <> number",
-			 "i", I(number));
+	                 "i", I(number));
 
 	if (rc == 0 && !sqlite3_changes64(r->db.db))
 		rc = err_set(e, -ENOENT, "no such collection");
@@ -329,12 +329,12 @@ static bool decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
 }
 
 static int next_locked(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
-		       struct err *e)
+                       struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc = sql_start(&r->db, &st, e,
-			   "SELECT * FROM tenants WHERE number > ? ORDER BY number LIMIT 1", "i",
-			   I(after));
+	                   "SELECT * FROM tenants WHERE number > ? ORDER BY number LIMIT 1", "i",
+	                   I(after));
 
 	if (rc == 0)
 		rc = sql_step(&r->db, st, e);
@@ -351,7 +351,7 @@ static int next_locked(struct registry_db *r, uint32_t after, struct registry_te
 }
 
 int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
-			 struct err *e)
+                         struct err *e)
 {
 	int rc;
 
@@ -363,7 +363,7 @@ int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_
 
 /* One row of two numbers. */
 static int pair(struct registry_db *r, const char *text, uint32_t key, uint32_t *ret_number,
-		uint32_t *ret_tenant, struct err *e)
+                uint32_t *ret_tenant, struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -376,8 +376,8 @@ static int pair(struct registry_db *r, const char *text, uint32_t key, uint32_t 
 		rc = err_set(e, -ENOENT, "no such number");
 	} else if (rc > 0) {
 		rc = sql_u32(st, 0, ret_number) && sql_u32(st, 1, ret_tenant)
-			     ? 0
-			     : err_set(e, -EIO, "the numbers of the registry are damaged");
+		             ? 0
+		             : err_set(e, -EIO, "the numbers of the registry are damaged");
 		sql_done(st);
 	}
 	mutex_unlock(&r->lock);
@@ -385,21 +385,21 @@ static int pair(struct registry_db *r, const char *text, uint32_t key, uint32_t 
 }
 
 int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret_tenant,
-			   struct err *e)
+                           struct err *e)
 {
 	uint32_t same;
 
 	return pair(r, "SELECT number, tenant FROM numbers WHERE number = ?", number, &same,
-		    ret_tenant, e);
+	            ret_tenant, e);
 }
 
 int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number,
-			     uint32_t *ret_tenant, struct err *e)
+                             uint32_t *ret_tenant, struct err *e)
 {
 	return pair(r,
-		    "SELECT number, tenant FROM numbers WHERE number > ? AND tenant <> number"
-		    " ORDER BY number LIMIT 1",
-		    after, ret_number, ret_tenant, e);
+	            "SELECT number, tenant FROM numbers WHERE number > ? AND tenant <> number"
+	            " ORDER BY number LIMIT 1",
+	            after, ret_number, ret_tenant, e);
 }
 
 /* ---- settings ---- */
@@ -415,7 +415,7 @@ static int get_locked(struct registry_db *r, const char *name, uint64_t *ret, st
 	uint64_t value;
 	uint32_t crc;
 	int rc = sql_start(&r->db, &st, e, "SELECT value, crc FROM settings WHERE name = ?", "t",
-			   name, strlen(name));
+	                   name, strlen(name));
 
 	if (rc == 0)
 		rc = sql_step(&r->db, st, e);
@@ -423,8 +423,8 @@ static int get_locked(struct registry_db *r, const char *name, uint64_t *ret, st
 		return rc < 0 ? rc : err_set(e, -ENOENT, "%s is not set", name);
 	value = (uint64_t)sqlite3_column_int64(st, 0);
 	rc = sql_u32(st, 1, &crc) && crc == setting_crc(name, value)
-		     ? 0
-		     : err_set(e, -EIO, "the setting %s is damaged", name);
+	             ? 0
+	             : err_set(e, -EIO, "the setting %s is damaged", name);
 	sql_done(st);
 	if (rc == 0)
 		*ret = value;
@@ -449,7 +449,7 @@ int registry_setting_set(struct registry_db *r, const char *name, uint64_t value
 	rc = begin(r, e);
 	if (rc == 0) {
 		rc = sql_run(&r->db, e, "INSERT OR REPLACE INTO settings VALUES(?, ?, ?)", "tii",
-			     name, strlen(name), I(value), I(setting_crc(name, value)));
+		             name, strlen(name), I(value), I(setting_crc(name, value)));
 		rc = finish(r, rc, e);
 	}
 	mutex_unlock(&r->lock);

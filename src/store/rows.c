@@ -21,7 +21,7 @@
 uint32_t row_payload_crc(const struct store_row *r)
 {
 	const uint64_t len[2] = { r->metadata ? r->metadata_len : UINT64_MAX,
-				  r->text ? r->text_len : UINT64_MAX };
+		                  r->text ? r->text_len : UINT64_MAX };
 	uint32_t crc = crc32c(0, len, sizeof(len));
 
 	if (r->metadata)
@@ -35,12 +35,12 @@ uint32_t row_crc(uint32_t cid, const struct row *row)
 {
 	const struct store_row *r = &row->r;
 	const uint64_t v[] = { cid,
-			       r->num,
-			       r->seq,
-			       r->off,
-			       (uint64_t)r->slot << 32 | r->json_bytes,
-			       (uint64_t)row->pcrc << 32 | row->vcrc,
-			       r->id_len };
+		               r->num,
+		               r->seq,
+		               r->off,
+		               (uint64_t)r->slot << 32 | r->json_bytes,
+		               (uint64_t)row->pcrc << 32 | row->vcrc,
+		               r->id_len };
 
 	return crc32c(crc32c(0, v, sizeof(v)), r->id, r->id_len);
 }
@@ -117,19 +117,19 @@ int row_write(struct store *s, uint32_t cid, uint32_t dim, const struct row *row
 
 	if (in)
 		return sql_run(&s->w, e, text_in, "iitiiiiiittb", I(row_key(cid, r->num)), I(cid),
-			       r->id, r->id_len, I(r->slot), I(r->seq), I(r->json_bytes),
-			       I(row->pcrc), I(row->vcrc), I(row_crc(cid, row)), r->metadata,
-			       r->metadata_len, r->text, r->text_len, r->v, dim * sizeof(float));
+		               r->id, r->id_len, I(r->slot), I(r->seq), I(r->json_bytes),
+		               I(row->pcrc), I(row->vcrc), I(row_crc(cid, row)), r->metadata,
+		               r->metadata_len, r->text, r->text_len, r->v, dim * sizeof(float));
 	return sql_run(&s->w, e, text_out, "iitiiiiiitti", I(row_key(cid, r->num)), I(cid), r->id,
-		       r->id_len, I(r->slot), I(r->seq), I(r->json_bytes), I(row->pcrc),
-		       I(row->vcrc), I(row_crc(cid, row)), r->metadata, r->metadata_len, r->text,
-		       r->text_len, I(r->off));
+	               r->id_len, I(r->slot), I(r->seq), I(r->json_bytes), I(row->pcrc),
+	               I(row->vcrc), I(row_crc(cid, row)), r->metadata, r->metadata_len, r->text,
+	               r->text_len, I(r->off));
 }
 
 int row_move(struct store *s, uint32_t cid, const struct row *row, struct err *e)
 {
 	return sql_run(&s->w, e, "UPDATE rows SET off = ?, crc = ?, vector = NULL WHERE key = ?",
-		       "iii", I(row->r.off), I(row_crc(cid, row)), I(row_key(cid, row->r.num)));
+	               "iii", I(row->r.off), I(row_crc(cid, row)), I(row_key(cid, row->r.num)));
 }
 
 /* ---- one row ---- */
@@ -167,14 +167,14 @@ static int copy_row(struct buf *b, uint32_t dim, struct store_row *r, struct err
 }
 
 static int fetch(struct store *s, uint32_t cid, uint32_t dim, struct row *row, uint32_t *ret_gen,
-		 struct buf *b, struct err *e)
+                 struct buf *b, struct err *e)
 {
 	uint64_t num = row->r.num;
 	sqlite3_stmt *st;
 	int rc = sql_start(&s->r, &st, e,
-			   "SELECT " ROW_ALL ", (SELECT gen FROM collections WHERE cid = ?2)"
-			   " FROM rows WHERE key = ?1",
-			   "ii", I(row_key(cid, num)), I(cid));
+	                   "SELECT " ROW_ALL ", (SELECT gen FROM collections WHERE cid = ?2)"
+	                   " FROM rows WHERE key = ?1",
+	                   "ii", I(row_key(cid, num)), I(cid));
 
 	if (rc == 0)
 		rc = sql_step(&s->r, st, e);
@@ -211,7 +211,7 @@ static int copy_floats(struct coll *c, uint32_t gen, uint64_t off, uint32_t dim,
 }
 
 static int get_once(struct store *s, struct coll *c, uint32_t dim, struct row *row, struct buf *b,
-		    struct err *e)
+                    struct err *e)
 {
 	uint64_t num = row->r.num;
 	uint32_t gen;
@@ -232,7 +232,7 @@ static int get_once(struct store *s, struct coll *c, uint32_t dim, struct row *r
 }
 
 int store_get(struct store *s, uint32_t cid, uint32_t dim, uint64_t num, struct store_row *ret,
-	      struct buf *ret_bytes, struct err *e)
+              struct buf *ret_bytes, struct err *e)
 {
 	struct coll *c = coll_live(s, cid, e);
 	struct row row;
@@ -256,7 +256,7 @@ int store_get(struct store *s, uint32_t cid, uint32_t dim, uint64_t num, struct 
 /* ---- many rows ---- */
 
 static int list_rows(struct store *s, uint32_t cid, sqlite3_stmt *st,
-		     int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
+                     int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
 {
 	struct row row;
 	int rc;
@@ -276,7 +276,7 @@ static int list_rows(struct store *s, uint32_t cid, sqlite3_stmt *st,
 }
 
 int store_list(struct store *s, uint32_t cid, uint64_t after, size_t max,
-	       int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
+               int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -289,10 +289,10 @@ int store_list(struct store *s, uint32_t cid, uint64_t after, size_t max,
 	rc = store_reader(s, e);
 	if (rc == 0)
 		rc = sql_start(&s->r, &st, e,
-			       "SELECT " ROW_COLUMNS " FROM rows WHERE key BETWEEN ? AND ?"
-			       " ORDER BY key LIMIT ?",
-			       "iii", ROW_KEYS(cid, after + 1),
-			       max > INT64_MAX ? INT64_MAX : I(max));
+		               "SELECT " ROW_COLUMNS " FROM rows WHERE key BETWEEN ? AND ?"
+		               " ORDER BY key LIMIT ?",
+		               "iii", ROW_KEYS(cid, after + 1),
+		               max > INT64_MAX ? INT64_MAX : I(max));
 	if (rc == 0)
 		rc = list_rows(s, cid, st, cb, ctx, e);
 	mutex_unlock(&s->read);
@@ -315,7 +315,7 @@ static bool scan_floats(sqlite3_stmt *st, uint32_t dim, float *v, struct row *ro
 }
 
 static int scan_rows(struct store *s, struct coll *c, sqlite3_stmt *st,
-		     int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
+                     int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
 {
 	uint32_t dim = coll_dimension(s, c);
 	MEM_AUTO float *v = mem_alloc(dim ? dim : 1, sizeof(*v));
@@ -341,7 +341,7 @@ static int scan_rows(struct store *s, struct coll *c, sqlite3_stmt *st,
 }
 
 int store_scan(struct store *s, uint32_t cid, uint64_t after,
-	       int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
+               int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e)
 {
 	struct coll *c = coll_live(s, cid, e);
 	sqlite3_stmt *st;
@@ -353,10 +353,10 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
 	rc = store_reader(s, e);
 	if (rc == 0)
 		rc = sql_start(&s->r, &st, e,
-			       "SELECT " ROW_COLUMNS ", vector, length(CAST(metadata AS BLOB)),"
-			       " length(CAST(text AS BLOB)) FROM rows"
-			       " WHERE cid = ? AND seq > ? ORDER BY seq, key",
-			       "ii", I(cid), I(after > INT64_MAX ? INT64_MAX : after));
+		               "SELECT " ROW_COLUMNS ", vector, length(CAST(metadata AS BLOB)),"
+		               " length(CAST(text AS BLOB)) FROM rows"
+		               " WHERE cid = ? AND seq > ? ORDER BY seq, key",
+		               "ii", I(cid), I(after > INT64_MAX ? INT64_MAX : after));
 	if (rc == 0) {
 		rc = scan_rows(s, c, st, cb, ctx, e);
 		sql_done(st);
@@ -366,7 +366,7 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
 }
 
 static int scan_gone(struct store *s, uint32_t cid, sqlite3_stmt *st,
-		     int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e)
+                     int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e)
 {
 	uint32_t slot, crc;
 	uint64_t seq;
@@ -386,7 +386,7 @@ static int scan_gone(struct store *s, uint32_t cid, sqlite3_stmt *st,
 }
 
 int store_scan_gone(struct store *s, uint32_t cid, uint64_t after,
-		    int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e)
+                    int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e)
 {
 	sqlite3_stmt *st;
 	int rc;
@@ -397,9 +397,9 @@ int store_scan_gone(struct store *s, uint32_t cid, uint64_t after,
 	rc = store_reader(s, e);
 	if (rc == 0)
 		rc = sql_start(&s->r, &st, e,
-			       "SELECT seq, slot, crc FROM gone WHERE cid = ? AND seq > ?"
-			       " ORDER BY seq, slot",
-			       "ii", I(cid), I(after > INT64_MAX ? INT64_MAX : after));
+		               "SELECT seq, slot, crc FROM gone WHERE cid = ? AND seq > ?"
+		               " ORDER BY seq, slot",
+		               "ii", I(cid), I(after > INT64_MAX ? INT64_MAX : after));
 	if (rc == 0)
 		rc = scan_gone(s, cid, st, cb, ctx, e);
 	mutex_unlock(&s->read);

@@ -57,11 +57,11 @@ static int build(struct sql *s, struct err *e)
 	int rc;
 
 	snprintf(versions, sizeof(versions), "PRAGMA application_id=%d; PRAGMA user_version=%d",
-		 STORE_APPLICATION_ID, STORE_FORMAT);
+	         STORE_APPLICATION_ID, STORE_FORMAT);
 	rc = sql_exec(s,
-		      "PRAGMA page_size=4096; PRAGMA synchronous=OFF;"
-		      " PRAGMA journal_mode=MEMORY; BEGIN",
-		      e);
+	              "PRAGMA page_size=4096; PRAGMA synchronous=OFF;"
+	              " PRAGMA journal_mode=MEMORY; BEGIN",
+	              e);
 	if (rc == 0)
 		rc = sql_exec(s, schema, e);
 	if (rc == 0)
@@ -121,8 +121,8 @@ static int check_format(struct sql *s, struct err *e)
 		return err_set(e, -EILSEQ, "store.db is not the database of a store");
 	if (version > STORE_FORMAT)
 		return err_set(e, -EPROTO,
-			       "the store has format %" PRId64 ", this version knows %d", version,
-			       STORE_FORMAT);
+		               "the store has format %" PRId64 ", this version knows %d", version,
+		               STORE_FORMAT);
 	if (version < 1)
 		return err_set(e, -EILSEQ, "the store has format %" PRId64, version);
 	rc = sql_schema_is(s, schema, e);
@@ -142,9 +142,9 @@ int store_db_open(struct sql *s, const char *path, enum sql_open how, struct err
 		rc = check_format(s, e);
 	if (rc == 0 && how == SQL_WRITE)
 		rc = sql_exec(s,
-			      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-			      " PRAGMA secure_delete=ON; PRAGMA journal_size_limit=16777216",
-			      e);
+		              "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+		              " PRAGMA secure_delete=ON; PRAGMA journal_size_limit=16777216",
+		              e);
 	if (rc < 0)
 		sql_close(s);
 	return rc;
@@ -162,9 +162,9 @@ int store_state_load(struct sql *s, struct store_state *ret, struct err *e)
 	uint32_t crc = 0;
 	bool ok;
 	int rc = sql_start(s, &q, e,
-			   "SELECT last_seq, last_batch, changes, lost_seqs, lost_changes, crc"
-			   " FROM state",
-			   "");
+	                   "SELECT last_seq, last_batch, changes, lost_seqs, lost_changes, crc"
+	                   " FROM state",
+	                   "");
 
 	if (rc == 0)
 		rc = sql_step(s, q, e);
@@ -185,6 +185,6 @@ int store_state_load(struct sql *s, struct store_state *ret, struct err *e)
 int store_state_save(struct sql *s, const struct store_state *st, struct err *e)
 {
 	return sql_run(s, e, "INSERT OR REPLACE INTO state VALUES(1, ?, ?, ?, ?, ?, ?)", "iiiiii",
-		       I(st->last_seq), I(st->last_batch), I(st->changes), I(st->lost_seqs),
-		       I(st->lost_changes), I(state_crc(st)));
+	               I(st->last_seq), I(st->last_batch), I(st->changes), I(st->lost_seqs),
+	               I(st->lost_changes), I(state_crc(st)));
 }

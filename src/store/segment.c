@@ -199,7 +199,7 @@ static int see_block(void *ctx, const struct block *b, bool whole)
 
 /* Finds the end of what is whole and cuts off the rest. */
 static int recover(struct segment *g, int fd, uint64_t committed, uint64_t size, struct tail *t,
-		   struct err *e)
+                   struct err *e)
 {
 	uint64_t from = committed < SEGMENT_PAGE ? SEGMENT_PAGE : round_page(committed);
 	uint64_t end = from;
@@ -233,7 +233,7 @@ static int open_file(struct segment *g, bool *ret_new, struct err *e)
 }
 
 static int set_up(struct segment *g, int fd, bool is_new, uint64_t committed, struct tail *t,
-		  struct err *e)
+                  struct err *e)
 {
 	struct stat st;
 	int rc;
@@ -257,8 +257,8 @@ static int set_up(struct segment *g, int fd, bool is_new, uint64_t committed, st
 }
 
 int segment_open(struct segment **ret, const char *dir, uint32_t cid, uint32_t gen, uint64_t salt,
-		 uint64_t committed, bool read_only, uint64_t *ret_batch, uint64_t *ret_seq,
-		 struct err *e)
+                 uint64_t committed, bool read_only, uint64_t *ret_batch, uint64_t *ret_seq,
+                 struct err *e)
 {
 	struct segment *g = mem_zalloc(1, sizeof(*g));
 	struct tail t = { 0 };
@@ -342,13 +342,13 @@ static void give_back(struct segment *g, uint64_t off, uint64_t length)
 		atomic_store(&g->end, off);
 	else
 		(void)fallocate(g->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
-				(off_t)length);
+		                (off_t)length);
 	mutex_unlock(&g->space);
 }
 
 /* Reserves, stamps the place into the block at the start of p, and writes. */
 static int write_block(struct segment *g, char *p, uint64_t length, uint64_t *ret_off,
-		       struct err *e)
+                       struct err *e)
 {
 	struct block *b = (struct block *)(void *)p;
 	int fd = reserve(g, length, ret_off, e);
@@ -380,7 +380,7 @@ static void fill_block(const struct segment *g, struct block *b, const char *mag
 }
 
 static int build_extent(const struct segment *g, struct block *b, const struct extent_in *in,
-			char **ret, struct err *e)
+                        char **ret, struct err *e)
 {
 	size_t floats = in->n * in->dim * sizeof(float);
 	size_t records = extent_records_bytes(in->rows, in->n);
@@ -409,7 +409,7 @@ static void raise_written(struct segment *g, uint64_t to)
 }
 
 int segment_append(struct segment *g, const struct extent_in *in, uint64_t *ret_off,
-		   const float **ret_floats, struct err *e)
+                   const float **ret_floats, struct err *e)
 {
 	size_t row_bytes = in->dim * sizeof(float);
 	struct block b = { 0 };

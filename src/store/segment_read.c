@@ -71,7 +71,7 @@ void extent_fill(char *p, const struct extent_in *in)
 
 		at = put(at, r->v, row_bytes);
 		records = put_record(records, r,
-				     in->vcrc ? in->vcrc[i] : crc32c(0, r->v, row_bytes));
+		                     in->vcrc ? in->vcrc[i] : crc32c(0, r->v, row_bytes));
 	}
 	memset(records, 0, (size_t)(p + b->length - records));
 }
@@ -141,8 +141,8 @@ static bool is_whole(int fd, const struct block *b, uint64_t to)
 }
 
 int segment_walk(int fd, uint64_t salt, uint64_t from, uint64_t to,
-		 int (*cb)(void *ctx, const struct block *b, bool whole), void *ctx,
-		 uint64_t *ret_end)
+                 int (*cb)(void *ctx, const struct block *b, bool whole), void *ctx,
+                 uint64_t *ret_end)
 {
 	uint64_t off = from;
 	struct block b;
@@ -270,12 +270,12 @@ static int next_record(struct record_reader *r, struct store_row *row, uint32_t 
 	if (rc < 0)
 		return rc;
 	*row = (struct store_row){ .num = rec.num,
-				   .slot = rec.slot,
-				   .json_bytes = rec.json_bytes,
-				   .id = r->p + r->at + sizeof(rec),
-				   .id_len = rec.id_len,
-				   .metadata_len = length_of(rec.metadata_len),
-				   .text_len = length_of(rec.text_len) };
+		                   .slot = rec.slot,
+		                   .json_bytes = rec.json_bytes,
+		                   .id = r->p + r->at + sizeof(rec),
+		                   .id_len = rec.id_len,
+		                   .metadata_len = length_of(rec.metadata_len),
+		                   .text_len = length_of(rec.text_len) };
 	if (rec.metadata_len != RECORD_NULL)
 		row->metadata = row->id + row->id_len;
 	if (rec.text_len != RECORD_NULL)
@@ -290,13 +290,13 @@ static int damaged(struct err *e, int rc, uint64_t off)
 	if (rc == -ENOMEM)
 		return err_nomem(e);
 	return err_set(e, -EIO, "the extent at %llu of the segment is damaged: %s",
-		       (unsigned long long)off, rc == -ENODATA ? "it is too short" : strerror(-rc));
+	               (unsigned long long)off, rc == -ENODATA ? "it is too short" : strerror(-rc));
 }
 
 static int read_rows(struct record_reader *r, const struct block *b,
-		     int (*cb)(void *ctx, const struct store_row *row, uint32_t vcrc,
-			       struct err *e),
-		     void *ctx, struct err *e)
+                     int (*cb)(void *ctx, const struct store_row *row, uint32_t vcrc,
+                               struct err *e),
+                     void *ctx, struct err *e)
 {
 	struct store_row row;
 	uint32_t vcrc;
@@ -315,7 +315,7 @@ static int read_rows(struct record_reader *r, const struct block *b,
 }
 
 static int load_extent(struct segment *g, uint64_t off, uint64_t batch, uint32_t dim,
-		       struct block *b, struct extent_trailer *t, struct err *e)
+                       struct block *b, struct extent_trailer *t, struct err *e)
 {
 	int rc = io_read_at(g->fd, b, sizeof(*b), off);
 
@@ -328,7 +328,7 @@ static int load_extent(struct segment *g, uint64_t off, uint64_t batch, uint32_t
 }
 
 long segment_extent_rows(struct segment *g, uint64_t off, uint64_t batch, uint32_t dim,
-			 struct err *e)
+                         struct err *e)
 {
 	struct extent_trailer t;
 	struct block b;
@@ -338,9 +338,9 @@ long segment_extent_rows(struct segment *g, uint64_t off, uint64_t batch, uint32
 }
 
 int segment_read_extent(struct segment *g, uint64_t off, uint64_t batch, uint32_t dim,
-			int (*cb)(void *ctx, const struct store_row *row, uint32_t vcrc,
-				  struct err *e),
-			void *ctx, struct err *e)
+                        int (*cb)(void *ctx, const struct store_row *row, uint32_t vcrc,
+                                  struct err *e),
+                        void *ctx, struct err *e)
 {
 	struct record_reader r = { .fd = g->fd, .cap = READ_BYTES };
 	struct extent_trailer t;

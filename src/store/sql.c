@@ -200,7 +200,7 @@ static int bind_all(struct sql *s, sqlite3_stmt *st, const char *types, va_list 
 }
 
 static int start(struct sql *s, sqlite3_stmt **ret, struct err *e, const char *text,
-		 const char *types, va_list *ap)
+                 const char *types, va_list *ap)
 {
 	int rc = prepared(s, text, ret, e);
 
@@ -208,7 +208,7 @@ static int start(struct sql *s, sqlite3_stmt **ret, struct err *e, const char *t
 }
 
 int sql_start(struct sql *s, sqlite3_stmt **ret, struct err *e, const char *text, const char *types,
-	      ...)
+              ...)
 {
 	va_list ap;
 	int rc;
@@ -276,9 +276,9 @@ int sql_schema_is(struct sql *s, const char *schema, struct err *e)
 	bool same = true;
 	sqlite3_stmt *st;
 	int rc = sql_start(s, &st, e,
-			   "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND"
-			   " name <> 'sqlite_sequence' ORDER BY rowid",
-			   "");
+	                   "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND"
+	                   " name <> 'sqlite_sequence' ORDER BY rowid",
+	                   "");
 
 	if (rc < 0)
 		return rc;

@@ -52,8 +52,8 @@ static int find_database(struct store *s, const char *path, struct err *e)
 		store_path(s, "store.db-wal", wal, sizeof(wal));
 		if (s->read_only && stat(wal, &st) == 0 && st.st_size > 0)
 			return err_set(e, -EROFS,
-				       "the store was not closed cleanly, "
-				       "and readonly it cannot be recovered");
+			               "the store was not closed cleanly, "
+			               "and readonly it cannot be recovered");
 		return 0;
 	}
 	if (errno != ENOENT)
@@ -129,7 +129,7 @@ static int open_segments(struct store *s, struct err *e)
 		if (!file_exists(path))
 			continue; /* none yet; where it is missing, its rows are found damaged */
 		rc = segment_open(&c->seg, s->dir, c->cid, c->now.c.gen, c->now.salt,
-				  c->now.segment_end, s->read_only, &batch, &seq, e);
+		                  c->now.segment_end, s->read_only, &batch, &seq, e);
 		if (rc < 0)
 			return rc;
 		raise_to(&s->last_batch, batch);
@@ -191,7 +191,7 @@ static int forget_gone(struct store *s, struct err *e)
 		if (file_exists(path))
 			continue;
 		rc = sql_number(&s->w, &one, e, "SELECT 1 FROM gone WHERE cid = ? LIMIT 1", "i",
-				I(cid));
+		                I(cid));
 		if (rc == 0)
 			rc = store_image_saved(s, cid, STORE_SEQ_MAX, e);
 		if (rc < 0 && rc != -ENOENT)

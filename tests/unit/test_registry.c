@@ -1,0 +1,197 @@
+/* test_registry.c: tenants, numbers and settings of DATA/registry.db. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "store/registry_db.h"
+#include "t.h"
+
+struct ctx {
+	char dir[256];
+	char path[300];
+	struct registry_db *r;
+};
+
+static int setup(void **state)
+{
+	struct ctx *c = calloc(1, sizeof(*c));
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(c->dir, sizeof(c->dir), "%s/rv-registry-XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(c->dir));
+	snprintf(c->path, sizeof(c->path), "%s/registry.db", c->dir);
+	T_OK(registry_open(c->path, false, &c->r, NULL));
+	*state = c;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct ctx *c = *state;
+
+	registry_close(c->r);
+	T_OK(io_remove_tree(c->dir));
+	free(c);
+	return 0;
+}
+
+static void reopen(struct ctx *c)
+{
+	registry_close(c->r);
+	c->r = NULL;
+	T_OK(registry_open(c->path, false, &c->r, NULL));
+}
+
+static struct registry_tenant tenant(const char *name)
+{
+	struct registry_tenant t = {
+		.owner = { 1, 2, 0750 }, .created_ns = 33, .status = 2, .tier = "free"
+	};
+
+	snprintf(t.name, sizeof(t.name), "%s", name);
+	for (int i = 0; i < REGISTRY_N_LIMITS; i++)
+		t.limits[i] = i == 3 ? UINT64_MAX : (uint64_t)i << 40;
+	return t;
+}
+
+static void tenants(void **state)
+{
+	struct ctx *c = *state;
+	struct registry_tenant a = tenant("a"), b = tenant("b"), back;
+
+	T_OK(registry_tenant_add(c->r, &a, NULL));
+	T_OK(registry_tenant_add(c->r, &b, NULL));
+	T_ERR(registry_tenant_add(c->r, &b, NULL), EEXIST);
+	b.status = 3;
+	b.limits[0] = 5;
+	T_OK(registry_tenant_update(c->r, &b, NULL));
+	reopen(c);
+	T_OK(registry_tenant_next(c->r, 0, &back, NULL));
+	assert_memory_equal(&back, &a, sizeof(a));
+	T_OK(registry_tenant_next(c->r, a.number, &back, NULL));
+	assert_memory_equal(&back, &b, sizeof(b));
+	T_ERR(registry_tenant_next(c->r, b.number, &back, NULL), ENOENT);
+	T_OK(registry_tenant_remove(c->r, a.number, NULL));
+	T_ERR(registry_tenant_remove(c->r, a.number, NULL), ENOENT);
+	T_ERR(registry_tenant_update(c->r, &a, NULL), ENOENT);
+}
+
+static void numbers_are_never_used_again(void **state)
+{
+	struct ctx *c = *state;
+	struct registry_tenant a = tenant("a"), b = tenant("b");
+	uint32_t n, of, next;
+
+	T_OK(registry_tenant_add(c->r, &a, NULL));
+	T_OK(registry_collection_number(c->r, a.number, &n, NULL));
+	assert_true(n > a.number);
+	T_OK(registry_number_tenant(c->r, n, &of, NULL));
+	assert_int_equal(of, a.number);
+	T_OK(registry_number_tenant(c->r, a.number, &of, NULL));
+	assert_int_equal(of, a.number);
+	T_OK(registry_collection_next(c->r, 0, &next, &of, NULL));
+	assert_int_equal(next, n); /* a tenant's own number is not listed */
+	T_ERR(registry_collection_next(c->r, n, &next, &of, NULL), ENOENT);
+	T_OK(registry_tenant_remove(c->r, a.number, NULL));
+	T_ERR(registry_number_tenant(c->r, n, &of, NULL), ENOENT);
+	reopen(c);
+	T_OK(registry_tenant_add(c->r, &b, NULL));
+	assert_true(b.number > n);
+	T_OK(registry_collection_number(c->r, b.number, &n, NULL));
+	T_OK(registry_collection_forget(c->r, n, NULL));
+	T_ERR(registry_collection_forget(c->r, b.number, NULL), ENOENT);
+	T_OK(registry_collection_number(c->r, b.number, &next, NULL));
+	assert_true(next > n);
+}
+
+static void settings(void **state)
+{
+	struct ctx *c = *state;
+	uint64_t v;
+
+	T_ERR(registry_setting_get(c->r, "mode", &v, NULL), ENOENT);
+	T_OK(registry_setting_set(c->r, "mode", 0711, NULL));
+	T_OK(registry_setting_set(c->r, "mode", UINT64_MAX, NULL));
+	reopen(c);
+	T_OK(registry_setting_get(c->r, "mode", &v, NULL));
+	assert_true(v == UINT64_MAX);
+}
+
+static void change(struct ctx *c, const char *sql)
+{
+	sqlite3 *db;
+
+	registry_close(c->r);
+	c->r = NULL;
+	assert_int_equal(sqlite3_open(c->path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void damage_is_seen(void **state)
+{
+	struct ctx *c = *state;
+	struct registry_tenant a = tenant("a"), b = tenant("b"), back;
+	uint64_t v;
+
+	T_OK(registry_tenant_add(c->r, &a, NULL));
+	T_OK(registry_tenant_add(c->r, &b, NULL));
+	T_OK(registry_setting_set(c->r, "mode", 1, NULL));
+	change(c, "UPDATE tenants SET uid = 0 WHERE name = 'a'; UPDATE settings SET value = 2");
+	reopen(c);
+	T_ERR(registry_tenant_next(c->r, 0, &back, NULL), EIO);
+	assert_int_equal(back.number, a.number);
+	T_OK(registry_tenant_next(c->r, back.number, &back, NULL));
+	assert_string_equal(back.name, "b");
+	T_ERR(registry_setting_get(c->r, "mode", &v, NULL), EIO);
+	change(c, "UPDATE tenants SET limits = 'x' WHERE name = 'b'");
+	reopen(c);
+	T_ERR(registry_tenant_next(c->r, a.number, &back, NULL), EIO);
+}
+
+static void refuses_what_it_does_not_know(void **state)
+{
+	struct ctx *c = *state;
+	struct err e;
+	int fd;
+
+	change(c, "PRAGMA user_version=2");
+	T_ERR(registry_open(c->path, false, &c->r, &e), EPROTO);
+	assert_string_equal(e.text, "the registry has format 2, this version knows 1");
+	change(c, "PRAGMA user_version=1; CREATE VIEW v AS SELECT 1");
+	T_ERR(registry_open(c->path, false, &c->r, &e), EILSEQ);
+	fd = open(c->path, O_WRONLY | O_TRUNC);
+	assert_int_equal(write(fd,
+	                       "no database, but long enough to be taken for one, really. "
+	                       "no database, but long enough to be taken for one, really.",
+	                       115),
+	                 115);
+	close(fd);
+	T_ERR(registry_open(c->path, false, &c->r, &e), EILSEQ);
+}
+
+static void readonly(void **state)
+{
+	struct ctx *c = *state;
+	struct registry_tenant a = tenant("a"), back;
+
+	T_OK(registry_tenant_add(c->r, &a, NULL));
+	registry_close(c->r);
+	T_OK(registry_open(c->path, true, &c->r, NULL));
+	T_OK(registry_tenant_next(c->r, 0, &back, NULL));
+	T_ERR(registry_tenant_add(c->r, &a, NULL), EROFS);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(tenants),        TEST(numbers_are_never_used_again),  TEST(settings),
+		TEST(damage_is_seen), TEST(refuses_what_it_does_not_know), TEST(readonly),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
