@@ -857,7 +857,11 @@ static void ids(void **state)
 		                           "\xff",
 		                           "\x80",
 		                           "\xe0\x80\x80",
-		                           "\xf5\x80\x80\x80" };
+		                           "\xf5\x80\x80\x80",
+		                           "\x90\x80",
+		                           "\xc1\x81",
+		                           "\xe0\x81\x81",
+		                           "\xf0\x80\x81\x81" };
 	char longest[LIMIT_ID + 1];
 	struct err e;
 
