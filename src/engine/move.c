@@ -84,7 +84,7 @@ int move_inline(struct collection *c, struct err *e)
 	mutex_unlock(&c->mu);
 	do
 		n = dim ? move_some(c, old, dim, e) : 0;
-	while (n == MOVE_ROWS);
+	while (n > 0);
 	return n < 0 ? (int)n : 0;
 }
 

@@ -83,7 +83,7 @@ static void vector_describe(const struct collection *c, uint32_t entry, struct v
 	memcpy(ret->id, en->id, en->len);
 	ret->id[en->len] = '\0';
 	ret->id_len = en->len;
-	ret->json_bytes = c->info[en->slot].json_bytes;
+	ret->json_bytes = en->slot == ROW_NONE ? 0 : c->info[en->slot].json_bytes;
 }
 
 static bool entry_visible(const struct collection *c, uint32_t entry)
@@ -104,6 +104,27 @@ int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vec
 	rwlock_read(&c->lock);
 	mutex_lock(&c->mu);
 	there = idtable_find_num(&c->ids, num, &entry) && entry_visible(c, entry);
+	if (there)
+		vector_describe(c, entry, ret);
+	mutex_unlock(&c->mu);
+	rwlock_read_unlock(&c->lock);
+	collection_leave(c);
+	return there ? 0 : err_no_vector(e);
+}
+
+int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
+		     struct err *e)
+{
+	struct collection *c;
+	uint32_t entry;
+	bool there;
+	int rc = collection_enter(en, cid, &c, e);
+
+	if (rc < 0)
+		return rc;
+	rwlock_read(&c->lock);
+	mutex_lock(&c->mu);
+	there = idtable_find_num(&c->ids, num, &entry);
 	if (there)
 		vector_describe(c, entry, ret);
 	mutex_unlock(&c->mu);
