@@ -205,7 +205,7 @@ static inline void verify_clean(struct fix *f)
 		fail_msg("verify: %s", e.text);
 	if (r.checksum_errors || r.disagreements || r.unreachable || r.broken_links || r.first[0])
 		fail_msg("verify: %s (%d %d %d %d)", r.first, (int)r.checksum_errors,
-			 (int)r.disagreements, (int)r.unreachable, (int)r.broken_links);
+		         (int)r.disagreements, (int)r.unreachable, (int)r.broken_links);
 	assert_int_equal(r.rows_checked, info(f).vectors);
 }
 
@@ -214,6 +214,32 @@ static inline void wait_idle(struct fix *f)
 	for (int i = 0; i < 3000 && !engine_idle(f->en); i++)
 		usleep(1000);
 	assert_true(engine_idle(f->en));
+}
+
+/* A graph that is quick to build, for tests in which recall is not the question. */
+static inline void quick_graph(struct fix *f)
+{
+	struct collection_config c = info(f).config;
+
+	c.ef_construction = 30;
+	c.m = 8;
+	T_OK(engine_collection_configure(f->en, CID, &c, NULL));
+}
+
+/* Each of the vectors prefix0 ... finds itself, through the graph where there is one. */
+static inline void all_there(struct fix *f, const char *prefix, size_t n, size_t step)
+{
+	BUF_AUTO struct buf out = BUF_INIT;
+	char id[64], found[1][64];
+
+	for (size_t i = 0; i < n; i += step) {
+		struct query q = { .like = id, .k = 1, .ef = 100 };
+
+		q.like_len = (size_t)snprintf(id, sizeof(id), "%s%zu", prefix, i);
+		ask_ok(f, &q, &out);
+		assert_int_equal(ids_of(out.data, found, 1), 1);
+		assert_string_equal(found[0], id);
+	}
 }
 
 /* n random vectors named p0, p1, ... in one batch. */

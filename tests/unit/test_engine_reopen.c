@@ -6,7 +6,7 @@
 
 #include "engine_t.h"
 
-#define DIM 8
+#define DIM  8
 #define MANY 2600 /* enough for a graph */
 
 static int setup(void **state)
@@ -14,6 +14,7 @@ static int setup(void **state)
 	struct fix *f = calloc(1, sizeof(*f));
 
 	fix_init(f);
+	quick_graph(f);
 	*state = f;
 	return 0;
 }
@@ -32,22 +33,6 @@ static int teardown(void **state)
 	fix_release(*state);
 	free(*state);
 	return 0;
-}
-
-/* Each of the vectors prefix0 ... finds itself, through the graph where there is one. */
-static void all_there(struct fix *f, const char *prefix, size_t n, size_t step)
-{
-	BUF_AUTO struct buf out = BUF_INIT;
-	char id[64], found[1][64];
-
-	for (size_t i = 0; i < n; i += step) {
-		struct query q = { .like = id, .k = 1, .ef = 100 };
-
-		q.like_len = (size_t)snprintf(id, sizeof(id), "%s%zu", prefix, i);
-		ask_ok(f, &q, &out);
-		assert_int_equal(ids_of(out.data, found, 1), 1);
-		assert_string_equal(found[0], id);
-	}
 }
 
 static void test_inline_rows(void **state)
@@ -235,74 +220,6 @@ static void test_image_with_reused_slots(void **state)
 	verify_clean(f);
 }
 
-/* Dead rows are unlinked and their slots used again: the collection does not grow for ever. */
-static void test_slots_come_back_after_churn(void **state)
-{
-	struct fix *f = *state;
-	uint64_t resident = 0;
-
-	for (int round = 0; round < 12; round++) {
-		fill(f, "v", MANY, DIM); /* replaces all of them */
-		wait_idle(f);
-		T_OK(engine_checkpoint(f->en, NULL));
-		if (round == 5)
-			resident = info(f).resident_bytes;
-	}
-	assert_int_equal(info(f).deleted, 0);
-	assert_true(info(f).resident_bytes <= resident);
-	all_there(f, "v", MANY, 97);
-	verify_clean(f);
-	fix_reopen(f);
-	all_there(f, "v", MANY, 97);
-	verify_clean(f);
-}
-
-static void test_compaction(void **state)
-{
-	struct fix *f = *state;
-	char path[128];
-	struct stat st;
-
-	for (int round = 0; round < 8; round++)
-		fill(f, "v", MANY, 512);
-	wait_idle(f);
-	T_OK(engine_checkpoint(f->en, NULL));
-	all_there(f, "v", MANY, 97);
-	verify_clean(f);
-	fix_path(f, "7.vectors.1", path);
-	assert_true(stat(path, &st) < 0); /* there is a later generation, and it is small */
-	fix_reopen(f);
-	all_there(f, "v", MANY, 97);
-	verify_clean(f);
-}
-
-/* An aborted batch leaves nothing, also where its rows were in the graph already. */
-static void test_aborted_after_linking(void **state)
-{
-	struct fix *f = *state;
-	struct batch *b;
-	float v[64];
-	char id[64];
-
-	fill(f, "v", MANY, 64);
-	b = begin(f);
-	for (int i = 0; i < 8000; i++) {
-		snprintf(id, sizeof(id), "v%d", i);
-		fix_vector(f, v, 64);
-		T_OK(add(b, id, v, 64));
-	}
-	wait_idle(f);
-	all_there(f, "v", MANY, 97);
-	engine_batch_abort(b);
-	wait_idle(f);
-	assert_int_equal(info(f).vectors, MANY);
-	all_there(f, "v", MANY, 97);
-	verify_clean(f);
-	fix_reopen(f);
-	verify_clean(f);
-	assert_int_equal(info(f).vectors, MANY);
-}
-
 /* ---- kill -9 ---- */
 
 /* Commits of changing size; each acknowledged number goes to the pipe. */
@@ -350,7 +267,7 @@ static uint32_t run_and_kill(struct fix *f, uint32_t until, size_t dim)
 	close(p[1]);
 	while (acknowledged < until)
 		assert_int_equal(read(p[0], &acknowledged, sizeof(acknowledged)),
-				 sizeof(acknowledged));
+		                 sizeof(acknowledged));
 	kill(child, SIGKILL);
 	while (read(p[0], &acknowledged, sizeof(acknowledged)) == sizeof(acknowledged))
 		;
@@ -398,9 +315,6 @@ int main(void)
 		TEST(test_missing_image_is_rebuilt),
 		TEST(test_image_of_an_earlier_life),
 		TEST(test_image_with_reused_slots),
-		TEST(test_slots_come_back_after_churn),
-		TEST(test_compaction),
-		TEST(test_aborted_after_linking),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,105 @@
+/* Dead rows, dead bytes and dead batches: what an engine gives back. */
+#include <sys/stat.h>
+
+#include "engine_t.h"
+
+#define DIM  8
+#define MANY 2600 /* enough for a graph */
+
+static int setup(void **state)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	fix_init(f);
+	quick_graph(f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fix_release(*state);
+	free(*state);
+	return 0;
+}
+
+/* Dead rows are unlinked and their slots used again: the collection does not grow for ever. */
+static void test_slots_come_back_after_churn(void **state)
+{
+	struct fix *f = *state;
+	uint64_t resident = 0;
+
+	for (int round = 0; round < 12; round++) {
+		fill(f, "v", MANY, DIM); /* replaces all of them */
+		wait_idle(f);
+		T_OK(engine_checkpoint(f->en, NULL));
+		if (round == 5)
+			resident = info(f).resident_bytes;
+	}
+	assert_int_equal(info(f).deleted, 0);
+	assert_true(info(f).resident_bytes <= resident + resident / 100);
+	all_there(f, "v", MANY, 97);
+	verify_clean(f);
+	fix_reopen(f);
+	all_there(f, "v", MANY, 97);
+	verify_clean(f);
+}
+
+static void test_compaction(void **state)
+{
+	struct fix *f = *state;
+	char path[128];
+	struct stat st;
+
+	for (int round = 0; round < 8; round++)
+		fill(f, "v", MANY, 256);
+	wait_idle(f);
+	T_OK(engine_checkpoint(f->en, NULL));
+	all_there(f, "v", MANY, 97);
+	verify_clean(f);
+	fix_path(f, "7.vectors.1", path);
+	assert_true(stat(path, &st) < 0); /* there is a later generation, and it is small */
+	fix_reopen(f);
+	all_there(f, "v", MANY, 97);
+	verify_clean(f);
+}
+
+/* An aborted batch leaves nothing, also where its rows were in the graph already. */
+static void test_aborted_after_linking(void **state)
+{
+	struct fix *f = *state;
+	struct batch *b;
+	float v[64];
+	char id[64];
+
+	fill(f, "v", MANY, 64);
+	b = begin(f);
+	for (int i = 0; i < 8000; i++) {
+		snprintf(id, sizeof(id), "v%d", i);
+		fix_vector(f, v, 64);
+		T_OK(add(b, id, v, 64));
+	}
+	wait_idle(f);
+	all_there(f, "v", MANY, 97);
+	engine_batch_abort(b);
+	wait_idle(f);
+	assert_int_equal(info(f).vectors, MANY);
+	all_there(f, "v", MANY, 97);
+	verify_clean(f);
+	fix_reopen(f);
+	verify_clean(f);
+	assert_int_equal(info(f).vectors, MANY);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_slots_come_back_after_churn),
+		TEST(test_compaction),
+		TEST(test_aborted_after_linking),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
