@@ -294,6 +294,8 @@ int store_append_extent(struct store *s, uint32_t cid, uint64_t batch, uint32_t 
 	rc = coll_segment(s, c, &g, e);
 	if (rc == 0)
 		rc = segment_append(g, &in, &off, ret_floats, e);
+	if (rc == -EIO)
+		note_failed_sync(s);
 	if (rc < 0)
 		return rc;
 	*ret_extent = extent_name(g->gen, off);

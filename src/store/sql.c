@@ -11,14 +11,33 @@
 #include <stdarg.h>
 #include <string.h>
 
+/*
+ * What errno a failed write met; sqlite3_system_errno() has whatever errno was later. ENOSPC never comes this way, SQLite gives
+ * SQLITE_FULL for it; a disk quota does.
+ */
+static bool write_met(struct sql *s, int op, int code)
+{
+	sqlite3_file *file = NULL;
+	int last = 0;
+
+	if (sqlite3_file_control(s->db, "main", op, &file) != SQLITE_OK || !file || !file->pMethods)
+		return false;
+	file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &last);
+	return last == code;
+}
+
 static int io_errno(struct sql *s, int rc)
 {
-	int code = s->db ? sqlite3_system_errno(s->db) : 0;
+	static const int ops[] = { SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER };
 
 	if (rc == SQLITE_IOERR_NOMEM)
 		return -ENOMEM;
-	if (code == ENOSPC || code == EDQUOT || code == EFBIG)
-		return -ENOSPC;
+	if (rc != SQLITE_IOERR_WRITE || !s->db)
+		return -EIO;
+	for (int i = 0; i < 2; i++) {
+		if (write_met(s, ops[i], EDQUOT) || write_met(s, ops[i], EFBIG))
+			return -ENOSPC;
+	}
 	return -EIO;
 }
 

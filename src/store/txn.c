@@ -70,15 +70,38 @@ static int save_state(struct store *s, const struct store_state *next, struct er
 	return rc < 0 ? rc : store_state_save(&s->w, next, e);
 }
 
-int txn_commit(struct store *s, bool durable, struct err *e)
+static struct store_state next_state(struct store *s)
 {
 	struct store_state next = s->now;
-	int rc;
 
 	next.changes++;
 	next.last_seq = s->next_seq - 1;
 	next.last_batch = atomic_load(&s->last_batch);
-	rc = save_state(s, &next, e);
+	return next;
+}
+
+/*
+ * The frames of a transaction whose sync failed stand in the WAL, whole, and the next open would take them for committed. A
+ * small transaction in their place (unsynced; nothing depends on it) breaks their chain of checksums. If that fails too, what was
+ * answered with an error may turn out to be there.
+ */
+static void write_over(struct store *s)
+{
+	struct store_state next = next_state(s);
+
+	if (set_sync(s, false, NULL) < 0 || sql_run(&s->w, NULL, "BEGIN IMMEDIATE", "") < 0)
+		return;
+	if (store_state_save(&s->w, &next, NULL) == 0 && sql_run(&s->w, NULL, "COMMIT", "") == 0)
+		s->now = next;
+	else
+		txn_rollback(s);
+}
+
+int txn_commit(struct store *s, bool durable, struct err *e)
+{
+	struct store_state next = next_state(s);
+	int rc = save_state(s, &next, e);
+
 	if (rc == 0) {
 		rc = sql_run(&s->w, e, "COMMIT", "");
 		if (rc == -EIO)
@@ -86,6 +109,8 @@ int txn_commit(struct store *s, bool durable, struct err *e)
 	}
 	if (rc < 0) {
 		txn_rollback(s);
+		if (s->failed)
+			write_over(s);
 		return store_runtime(rc);
 	}
 	s->now = next;

@@ -178,10 +178,10 @@ void seg_map_check_batches(struct seg_map *m, void (*bad)(void *ctx, const char 
 {
 	size_t i = 0;
 
-	if (!m->n_extents && !m->n_seals)
-		return;
-	qsort(m->extents, m->n_extents, sizeof(*m->extents), by_batch);
-	qsort(m->seals, m->n_seals, sizeof(*m->seals), seal_by_batch);
+	if (m->n_extents)
+		qsort(m->extents, m->n_extents, sizeof(*m->extents), by_batch);
+	if (m->n_seals)
+		qsort(m->seals, m->n_seals, sizeof(*m->seals), seal_by_batch);
 	for (size_t k = 0; k <= m->n_seals; k++) {
 		uint64_t batch = k < m->n_seals ? m->seals[k].batch : UINT64_MAX;
 		uint64_t extents = 0, rows = 0;
