@@ -1,0 +1,248 @@
+/*
+ * hnsw_delete.c: taking dead nodes out of the graph for good. The paper has no deletion; this is the consolidation of
+ * FreshDiskANN (Singh et al., 2021): a node that loses neighbours may link to the neighbours of those, chosen by the same
+ * heuristic as at its insertion. Links that the dead had between two regions are so replaced by links across the gap.
+ *
+ * hnsw_repair does this for all nodes that link to a dead one, while searches and inserts go on. Trees come first, so that
+ * few dead nodes still carry others when rows are chosen: a dead node is dropped from a row only when nothing hangs from it.
+ *
+ * hnsw_remove then has little to do but forget. Since rows may have died after their neighbours were repaired, it looks at
+ * each row and repairs the few that need it itself; so a stream of deletes cannot keep a removal from ever being
+ * complete.
+ */
+#include "index/hnsw_impl.h"
+
+struct repair {
+	struct hnsw *h;
+	struct scratch *s;
+	uint32_t slot;
+	unsigned level;
+	struct probe q;
+	unsigned n_old; /* links as they were, in s->row */
+};
+
+static bool is_linked_and_alive(const struct hnsw *h, uint32_t slot)
+{
+	return hnsw_has(h, slot) && !hnsw_is_dead(h, slot);
+}
+
+static bool has_children(const struct hnsw *h, uint32_t slot)
+{
+	uint32_t links[HNSW_ROW_MAX];
+	unsigned n = row_read(h, slot, 0, links);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (tree_parent(h, links[i]) == slot)
+			return true;
+	}
+	return false;
+}
+
+/* Whether the link must stay because the tree needs it. */
+static bool is_bound(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
+{
+	if (level > 0 || !tree_edge(h, slot, link))
+		return false;
+	return !hnsw_is_dead(h, link) || tree_parent(h, slot) == link || has_children(h, link);
+}
+
+static bool contains(const uint32_t *slots, unsigned n, uint32_t slot)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (slots[i] == slot)
+			return true;
+	}
+	return false;
+}
+
+static bool needs_repair(const struct repair *r)
+{
+	for (unsigned i = 0; i < r->n_old; i++) {
+		uint32_t link = r->s->row[i];
+
+		if (hnsw_is_dead(r->h, link) && !is_bound(r->h, r->slot, r->level, link))
+			return true;
+	}
+	return false;
+}
+
+/* Those of n links that are not dead become candidates. */
+static void offer(struct repair *r, const uint32_t *links, unsigned n)
+{
+	struct scratch *s = r->s;
+	unsigned n_new = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!hnsw_is_dead(r->h, links[i]) && !scratch_see(s, links[i]))
+			s->slots[n_new++] = links[i];
+	}
+	hnsw_keys(r->h, &r->q, s->slots, n_new, s->keys);
+	for (unsigned i = 0; i < n_new; i++) {
+		uint64_t entry = beam_entry(s->keys[i], s->slots[i]);
+
+		if (beam_wants(&s->beam, entry))
+			beam_insert(&s->beam, entry);
+	}
+}
+
+/* The links that stay and those of the dead: the candidates. */
+static void gather(struct repair *r)
+{
+	struct scratch *s = r->s;
+	uint32_t links[HNSW_ROW_MAX];
+	unsigned n;
+
+	scratch_clear_seen(s);
+	beam_clear(&s->beam, r->h->ef_construction);
+	scratch_see(s, r->slot);
+	offer(r, s->row, r->n_old);
+	for (unsigned i = 0; i < r->n_old; i++) {
+		if (!hnsw_is_dead(r->h, s->row[i]))
+			continue;
+		n = row_read(r->h, s->row[i], r->level, links);
+		offer(r, links, n);
+	}
+}
+
+/* Where whole neighbourhoods died the neighbours' neighbours are dead too: search for candidates as an insertion does. */
+static void gather_from_afar(struct repair *r)
+{
+	struct hnsw_walk w = { .h = r->h, .q = &r->q, .s = r->s, .level = r->level };
+	uint32_t entry = hnsw_entry(r->h);
+
+	entry = hnsw_descend(r->h, r->s, &r->q, entry, hnsw_height_of(r->h, entry) - 1, r->level);
+	hnsw_walk_level(&w, entry, r->h->ef_construction);
+}
+
+static unsigned choose(struct repair *r)
+{
+	uint32_t *picks = r->s->picks;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->n_old; i++) {
+		if (is_bound(r->h, r->slot, r->level, r->s->row[i]))
+			picks[n++] = r->s->row[i];
+	}
+	return links_select(r->h, r->slot, &r->s->beam, picks, n, hnsw_row_cap(r->h, r->level));
+}
+
+/* Writes the n picks, then adds what others linked meanwhile: choosing took long, so the row was not locked for it. */
+static void replace_row(struct repair *r, unsigned n)
+{
+	uint32_t now[HNSW_ROW_MAX];
+	unsigned n_now;
+
+	row_lock(r->h, r->slot);
+	n_now = row_read(r->h, r->slot, r->level, now);
+	hnsw_row_write(r->h, r->slot, r->level, r->s->picks, n);
+	for (unsigned i = 0; i < n_now; i++) {
+		if (!contains(r->s->row, r->n_old, now[i]) ||
+		    is_bound(r->h, r->slot, r->level, now[i]))
+			row_add_locked(r->h, r->slot, r->level, now[i]);
+	}
+	row_unlock(r->h, r->slot);
+}
+
+static void repair_row(struct repair *r)
+{
+	unsigned n;
+
+	r->n_old = row_read(r->h, r->slot, r->level, r->s->row);
+	if (!needs_repair(r))
+		return;
+	gather(r);
+	if (r->s->beam.n < r->h->m)
+		gather_from_afar(r);
+	n = choose(r);
+	replace_row(r, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (!contains(r->s->row, r->n_old, r->s->picks[i]))
+			row_add(r->h, r->s->picks[i], r->level, r->slot);
+	}
+}
+
+static void repair_node(struct hnsw *h, struct scratch *s, uint32_t slot)
+{
+	struct repair r = { .h = h, .s = s, .slot = slot, .q = hnsw_probe(h, slot) };
+	unsigned height = hnsw_height_of(h, slot);
+
+	for (r.level = 0; r.level < height; r.level++)
+		repair_row(&r);
+}
+
+static void repair_range(struct hnsw *h, struct scratch *s, uint32_t begin, uint32_t end)
+{
+	for (uint32_t slot = begin; slot < end; slot++) {
+		if (is_linked_and_alive(h, slot))
+			tree_reparent(h, slot);
+	}
+	for (uint32_t slot = begin; slot < end; slot++) {
+		if (is_linked_and_alive(h, slot))
+			repair_node(h, s, slot);
+	}
+}
+
+int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e)
+{
+	struct scratch *s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
+
+	if (!s)
+		return err_nomem(e);
+	repair_range(h, s, begin, end < hnsw_end(h) ? end : hnsw_end(h));
+	hnsw_scratch_put(&h->pool, s);
+	return 0;
+}
+
+/* Without memory for a repair: at least the tree is whole, so nothing is lost. */
+static void repair_rest(struct hnsw *h)
+{
+	uint32_t end = hnsw_end(h);
+
+	if (hnsw_repair(h, 0, end, NULL) == 0)
+		return;
+	for (uint32_t slot = 0; slot < end; slot++) {
+		if (is_linked_and_alive(h, slot))
+			tree_reparent(h, slot);
+	}
+}
+
+static void drop_dead_links(struct hnsw *h, uint32_t slot)
+{
+	unsigned height = hnsw_height_of(h, slot), n, n_alive;
+	uint32_t links[HNSW_ROW_MAX];
+
+	for (unsigned level = 0; level < height; level++) {
+		n = row_read(h, slot, level, links);
+		n_alive = 0;
+		for (unsigned i = 0; i < n; i++) {
+			if (!hnsw_is_dead(h, links[i]))
+				links[n_alive++] = links[i];
+		}
+		if (n_alive < n)
+			hnsw_row_write(h, slot, level, links, n_alive);
+	}
+}
+
+void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx)
+{
+	uint32_t end = hnsw_end(h), entry = ROW_NONE, count = 0;
+
+	repair_rest(h);
+	for (uint32_t slot = 0; slot < end; slot++) {
+		if (!is_linked_and_alive(h, slot))
+			continue;
+		drop_dead_links(h, slot);
+		count++;
+		if (entry == ROW_NONE || hnsw_height_of(h, slot) > hnsw_height_of(h, entry))
+			entry = slot;
+	}
+	__atomic_store_n(&h->entry, entry, __ATOMIC_RELEASE);
+	__atomic_store_n(&h->count, count, __ATOMIC_RELAXED);
+	for (uint32_t slot = 0; slot < end; slot++) {
+		if (!hnsw_has(h, slot) || !hnsw_is_dead(h, slot))
+			continue;
+		__atomic_store_n(hnsw_height(h, slot), 0, __ATOMIC_RELEASE);
+		if (gone)
+			gone(ctx, slot);
+	}
+}

@@ -1,0 +1,190 @@
+/*
+ * hnsw_image.c: the graph in a file. All integers are little-endian; n is the header's n_slots.
+ *
+ *     section  content
+ *     HNSH     the header below
+ *     HNSL     n bytes: per slot one more than its level, 0: not in the graph
+ *     HNSP     n u32: parents in the spanning tree (0xffffffff: the root; anything for slots that are not in the graph)
+ *     HNS0     n rows of level 0, stride0 u32 each, stride0 being 2 m rounded up to 16
+ *     HNSU     the rows above, stride u32 each, stride being m rounded up to 16: per slot as many as its level,
+ *              one after the other; levels follow from the seed
+ *
+ *     offset size header
+ *     0      4    version, 1
+ *     4      4    m
+ *     8      8    seed
+ *     16     4    n_slots
+ *     20     4    entry point, 0xffffffff: no nodes
+ *     24     4    count of nodes
+ *     28     4    0
+ *
+ * The bytes of a row beyond its links, and rows of slots that are not in the graph, have no meaning.
+ *
+ * Reading treats all of it as hostile: lengths are compared before tables are copied, and then hnsw_check has to find the
+ * graph sound as a whole, which includes that every link is in range and that the tree has no circle.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "index/hnsw_impl.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "tables are written as they are in memory");
+
+#define TAG_HEADER SECTION_TAG('H', 'N', 'S', 'H')
+#define TAG_LEVEL  SECTION_TAG('H', 'N', 'S', 'L')
+#define TAG_PARENT SECTION_TAG('H', 'N', 'S', 'P')
+#define TAG_LINKS0 SECTION_TAG('H', 'N', 'S', '0')
+#define TAG_LINKS  SECTION_TAG('H', 'N', 'S', 'U')
+#define VERSION    1
+
+struct header {
+	uint32_t version;
+	uint32_t m;
+	uint64_t seed;
+	uint32_t n_slots;
+	uint32_t entry;
+	uint32_t count;
+	uint32_t zero;
+};
+
+_Static_assert(sizeof(struct header) == 32, "as on disk");
+
+static uint32_t upper_rows(const struct hnsw *h, uint32_t n_slots)
+{
+	return n_slots < h->cap ? ((uint32_t *)h->upper_base.at)[n_slots] : h->upper_cap;
+}
+
+struct part {
+	uint32_t tag;
+	struct hnsw_table *table;
+	size_t bytes;
+};
+
+#define N_PARTS 4
+
+/* The tables, and what of them the image holds. */
+static void list_parts(struct hnsw *h, uint32_t n, struct part ret[N_PARTS])
+{
+	size_t row0 = h->stride0 * sizeof(uint32_t), row = h->stride * sizeof(uint32_t);
+
+	ret[0] = (struct part){ TAG_LEVEL, &h->level, n };
+	ret[1] = (struct part){ TAG_PARENT, &h->parent, n * sizeof(uint32_t) };
+	ret[2] = (struct part){ TAG_LINKS0, &h->links0, n * row0 };
+	ret[3] = (struct part){ TAG_LINKS, &h->links, upper_rows(h, n) * row };
+}
+
+int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
+{
+	struct header header = { .version = VERSION, .m = h->m, .seed = h->seed };
+	struct part parts[N_PARTS];
+	int rc;
+
+	header.n_slots = hnsw_end(h);
+	header.entry = hnsw_entry(h);
+	header.count = hnsw_count(h);
+	list_parts((struct hnsw *)h, header.n_slots, parts);
+	rc = sections_write(w, TAG_HEADER, &header, sizeof(header));
+	for (unsigned i = 0; i < N_PARTS && rc == 0; i++) {
+		if (parts[i].bytes)
+			rc = sections_write(w, parts[i].tag, parts[i].table->at, parts[i].bytes);
+	}
+	return rc < 0 ? err_set(e, rc, "writing the graph: %s", strerror(-rc)) : 0;
+}
+
+static int read_header(const struct hnsw *h, const struct sections_reader *r, struct header *ret,
+                       struct err *e)
+{
+	size_t n;
+	const void *p = sections_get(r, TAG_HEADER, &n);
+
+	if (!p || n != sizeof(*ret))
+		return err_set(e, -EILSEQ, "header of the graph: %zu bytes, expected %zu", n,
+		               sizeof(*ret));
+	memcpy(ret, p, sizeof(*ret));
+	if (ret->version != VERSION || ret->zero)
+		return err_set(e, -EILSEQ, "graph of version %u, expected %d", ret->version,
+		               VERSION);
+	if (ret->m != h->m)
+		return err_set(e, -EILSEQ, "graph of m %u, expected %u", ret->m, h->m);
+	if (ret->n_slots > h->rows->n)
+		return err_set(e, -EILSEQ, "graph of %u slots, only %u rows", ret->n_slots,
+		               h->rows->n);
+	return 0;
+}
+
+static int copy_parts(struct hnsw *h, const struct sections_reader *r, uint32_t n_slots,
+                      struct err *e)
+{
+	struct part parts[N_PARTS];
+	const void *from[N_PARTS];
+	size_t n;
+
+	list_parts(h, n_slots, parts);
+	for (unsigned i = 0; i < N_PARTS; i++) {
+		from[i] = sections_get(r, parts[i].tag, &n);
+		if (n != parts[i].bytes)
+			return err_set(e, -EILSEQ,
+			               "section %.4s of the graph: %zu bytes, expected %zu",
+			               (const char *)&parts[i].tag, n, parts[i].bytes);
+	}
+	for (unsigned i = 0; i < N_PARTS; i++) {
+		if (parts[i].bytes)
+			memcpy(parts[i].table->at, from[i], parts[i].bytes);
+	}
+	return 0;
+}
+
+static int prove(const struct hnsw *h, struct err *e)
+{
+	struct hnsw_report report;
+	int rc = hnsw_check(h, &report, e);
+
+	if (rc < 0)
+		return rc;
+	if (report.broken_links || report.bad_levels || report.unreachable)
+		return err_set(e, -EILSEQ,
+		               "graph with %u broken links, %u bad levels, %u unreachable rows",
+		               report.broken_links, report.bad_levels, report.unreachable);
+	return 0;
+}
+
+/* Rows keep what was copied: without a level nobody looks at them. */
+static void forget_all(struct hnsw *h)
+{
+	if (h->cap)
+		memset(h->level.at, 0, h->cap);
+	h->entry = ROW_NONE;
+	h->count = 0;
+}
+
+/*
+ * The layout of the upper rows follows from the seed, so room that was made before is laid out again. The tables keep
+ * their memory.
+ */
+static int adopt_seed(struct hnsw *h, const struct header *header, struct err *e)
+{
+	h->seed = header->seed;
+	h->cap = h->upper_cap = 0;
+	return hnsw_reserve(h, header->n_slots, e);
+}
+
+int hnsw_load(struct hnsw *h, const struct sections_reader *r, struct err *e)
+{
+	struct header header;
+	int rc = read_header(h, r, &header, e);
+
+	if (rc == 0)
+		rc = adopt_seed(h, &header, e);
+	if (rc == 0)
+		rc = copy_parts(h, r, header.n_slots, e);
+	if (rc < 0)
+		return rc;
+	h->entry = header.entry;
+	h->count = header.count;
+	rc = prove(h, e);
+	if (rc < 0)
+		forget_all(h);
+	return rc;
+}

@@ -1,0 +1,148 @@
+/*
+ * hnsw_impl.h: what the files of the graph share. hnsw.c says how this HNSW departs from the paper.
+ *
+ * A row is the links of one node on one level: slots, in no order, ended by ROW_NONE unless it is full. Level 0 is one
+ * table of rows that are whole cache lines; the rows above are a second table, of which a node owns as many consecutive
+ * rows as it has upper levels. A slot's level follows from the seed and the slot alone, so the second table is laid out when
+ * slots are reserved, an insert allocates nothing, and a slot that is used again finds its rows where they were.
+ *
+ * Who reads and writes a row at the same time: writers hold the row's lock (a byte, spinning, held for some microseconds;
+ * one at a time, but for tree_reparent). Readers hold nothing. They load each link exactly once, with acquire: a link
+ * is stored only when the rows of the node it names are complete. While a row is rewritten a reader may see a link twice or
+ * miss one, which costs nothing but that link.
+ *
+ * Lock order: raise, tree, then row locks.
+ */
+#ifndef RV_INDEX_HNSW_IMPL_H
+#define RV_INDEX_HNSW_IMPL_H
+
+#include "base/lock.h"
+#include "index/hnsw.h"
+#include "index/scratch.h"
+
+#define HNSW_LEVEL_MAX 15
+#define HNSW_ROW_MAX   (2 * HNSW_M_MAX)
+
+/* Memory that is mapped, grows in place and is zero where never written. */
+struct hnsw_table {
+	void *at;
+	size_t bytes;
+};
+
+struct hnsw {
+	const struct rows *rows; /* const */
+	unsigned m;              /* const */
+	unsigned ef_construction; /* const */
+	uint64_t seed;           /* const after load */
+	unsigned stride0;        /* const; entries from one row to the next on level 0 */
+	unsigned stride;         /* const; above */
+
+	uint32_t cap;            /* slots reserved; moves with the tables under the collection's lock for writing */
+	uint32_t upper_cap;      /* rows of all upper levels of the slots reserved */
+	struct hnsw_table links0, links, upper_base, parent, level, lock;
+
+	uint32_t entry;          /* atomic; the slot that walks start from, ROW_NONE while empty; changes under raise */
+	uint32_t count;          /* atomic; linked slots */
+	struct mutex raise;      /* held to become the entry point */
+	struct mutex tree;       /* held to give a node that has children another parent */
+	struct scratch_pool pool;
+};
+
+/* The first slot that cannot be linked. */
+static inline uint32_t hnsw_end(const struct hnsw *h)
+{
+	return h->cap < h->rows->n ? h->cap : h->rows->n;
+}
+
+/* One more than the highest level of a linked slot, 0: not linked. */
+static inline uint8_t *hnsw_height(const struct hnsw *h, uint32_t slot)
+{
+	return (uint8_t *)h->level.at + slot;
+}
+
+static inline unsigned hnsw_height_of(const struct hnsw *h, uint32_t slot)
+{
+	return __atomic_load_n(hnsw_height(h, slot), __ATOMIC_ACQUIRE);
+}
+
+static inline uint32_t *hnsw_row(const struct hnsw *h, uint32_t slot, unsigned level)
+{
+	if (level == 0)
+		return (uint32_t *)h->links0.at + (size_t)slot * h->stride0;
+	return (uint32_t *)h->links.at +
+	       ((size_t)((uint32_t *)h->upper_base.at)[slot] + level - 1) * h->stride;
+}
+
+/* Links a row may hold. */
+static inline unsigned hnsw_row_cap(const struct hnsw *h, unsigned level)
+{
+	return level == 0 ? 2 * h->m : h->m;
+}
+
+static inline uint32_t hnsw_link(const uint32_t *row, unsigned i)
+{
+	return __atomic_load_n(&row[i], __ATOMIC_ACQUIRE);
+}
+
+static inline bool hnsw_is_dead(const struct hnsw *h, uint32_t slot)
+{
+	return rows_state(h->rows, slot) == ROW_DEAD;
+}
+
+static inline uint32_t hnsw_entry(const struct hnsw *h)
+{
+	return __atomic_load_n(&h->entry, __ATOMIC_ACQUIRE);
+}
+
+/* hnsw.c */
+unsigned hnsw_level_of(const struct hnsw *h, uint32_t slot); /* the level that slot has or would have */
+
+/* hnsw_keys.c: the only place that knows what vectors are compared as. */
+struct probe hnsw_probe(const struct hnsw *h, uint32_t slot);
+void hnsw_keys(const struct hnsw *h, const struct probe *q, const uint32_t *slots, unsigned n,
+	       float *ret);
+
+/* hnsw_links.c */
+void row_lock(const struct hnsw *h, uint32_t slot);
+void row_unlock(const struct hnsw *h, uint32_t slot);
+unsigned row_read(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t *ret);
+/* Before the node can be found, or with its lock held. */
+void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_t *links, unsigned n);
+/* Adds a link if it is not there and, when the row is full, better than one that is. _locked: the caller holds slot's. */
+void row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
+void row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
+/*
+ * The paper's heuristic: the links of slot, up to max, out of the beam. picks: n_forced links that are taken in any case,
+ * then room for the others. Returns how many. Sets and clears marks of the beam.
+ */
+unsigned links_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
+		      unsigned n_forced, unsigned max);
+
+/* hnsw_tree.c: the spanning tree that keeps every node reachable. */
+uint32_t tree_parent(const struct hnsw *h, uint32_t slot);
+bool tree_edge(const struct hnsw *h, uint32_t a, uint32_t b);
+unsigned tree_children_max(const struct hnsw *h);
+void tree_set_root(struct hnsw *h, uint32_t slot);
+/* Gives a new node, whose row is written, a parent: the nearest of near that has room, or a node below the first (none: fallback). */
+void tree_join(struct hnsw *h, uint32_t slot, const struct beam *near, uint32_t fallback);
+/* Takes a node, and all below it, from its dead parent to the nearest ancestor that is not dead. */
+void tree_reparent(struct hnsw *h, uint32_t slot);
+
+/* hnsw_search.c */
+struct hnsw_walk {
+	const struct hnsw *h;
+	const struct probe *q;
+	struct scratch *s;
+	unsigned level;
+	bool live_only;        /* candidates are live and pass the filter; otherwise they are not dead */
+	bool (*filter)(const void *ctx, uint32_t slot);
+	const void *ctx;
+};
+
+/* Greedy walk from slot over levels (to, from], nearest neighbour after nearest neighbour. */
+uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct probe *q, uint32_t slot,
+		      unsigned from, unsigned to);
+/* Fills the scratch's beam with the ef candidates nearest to q that are found from start. */
+void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef);
+
+#endif

@@ -1,0 +1,181 @@
+/*
+ * hnsw_search.c: walks over the graph: the paper's Algorithm 2 (one level) and Algorithm 5 (a query).
+ *
+ * What may be returned and what leads on are two questions. A row that is dead, hidden or filtered out leads on like any
+ * other, but were it to take one of the ef places, a search in a collection of which half is deleted would have half its ef.
+ * So the beam holds only what may be returned, it alone decides when the walk ends, and other rows that are nearer than its
+ * last wait in a heap (`detour`) for their turn. When every row may be returned, that heap stays empty and costs
+ * nothing. When hardly any may, the walk goes on until ef are found or nothing is left, so that the last
+ * live row of a collection is still found.
+ */
+#include <errno.h>
+
+#include "index/hnsw_impl.h"
+
+/* Links of slot not seen yet, marked as seen, into s->slots. */
+static unsigned unseen_links(const struct hnsw_walk *w, uint32_t slot)
+{
+	const uint32_t *row = hnsw_row(w->h, slot, w->level);
+	unsigned cap = hnsw_row_cap(w->h, w->level), n = 0;
+	uint32_t link;
+
+	for (unsigned i = 0; i < cap && (link = hnsw_link(row, i)) != ROW_NONE; i++) {
+		__builtin_prefetch(&w->h->rows->at[link]);
+		w->s->slots[n] = link;
+		n += !scratch_see(w->s, link);
+	}
+	return n;
+}
+
+static bool may_return(const struct hnsw_walk *w, uint32_t slot)
+{
+	enum row_state state = rows_state(w->h->rows, slot);
+
+	if (w->live_only)
+		return state == ROW_LIVE && (!w->filter || w->filter(w->ctx, slot));
+	return state != ROW_DEAD;
+}
+
+static void consider(const struct hnsw_walk *w, float key, uint32_t slot)
+{
+	struct scratch *s = w->s;
+	uint64_t entry = beam_entry(key, slot);
+
+	if (!beam_wants(&s->beam, entry))
+		return;
+	if (may_return(w, slot)) {
+		beam_insert(&s->beam, entry);
+		return;
+	}
+	heap_push(&s->detour, entry);
+	if (s->detour.n > s->detour_peak)
+		s->detour_peak = s->detour.n;
+}
+
+static void hop(const struct hnsw_walk *w, uint32_t slot)
+{
+	struct scratch *s = w->s;
+	unsigned n = unseen_links(w, slot);
+
+	hnsw_keys(w->h, w->q, s->slots, n, s->keys);
+	for (unsigned i = 0; i < n; i++)
+		consider(w, s->keys[i], s->slots[i]);
+}
+
+/* The nearest row whose links were not looked at yet; false when none is left that could improve the beam. */
+static bool next_to_expand(struct scratch *s, uint32_t *ret)
+{
+	uint32_t i = beam_next(&s->beam);
+	bool in_beam = i < s->beam.n;
+	struct heap *d = &s->detour;
+
+	if (d->n && (in_beam ? d->at[0] < s->beam.at[i] : beam_wants(&s->beam, d->at[0]))) {
+		*ret = beam_slot(heap_pop(d));
+		return true;
+	}
+	if (!in_beam)
+		return false;
+	beam_mark(&s->beam, i);
+	*ret = beam_slot(s->beam.at[i]);
+	return true;
+}
+
+static void prefetch_next(const struct hnsw_walk *w)
+{
+	uint32_t i = beam_next(&w->s->beam);
+	const uint32_t *row;
+
+	if (i == w->s->beam.n)
+		return;
+	row = hnsw_row(w->h, beam_slot(w->s->beam.at[i]), w->level);
+	__builtin_prefetch(row);
+	__builtin_prefetch(row + 16);
+}
+
+void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef)
+{
+	struct scratch *s = w->s;
+	uint32_t slot;
+
+	scratch_clear_seen(s);
+	beam_clear(&s->beam, ef);
+	s->detour.n = 0;
+	scratch_see(s, start);
+	hnsw_keys(w->h, w->q, &start, 1, s->keys);
+	consider(w, s->keys[0], start);
+	while (next_to_expand(s, &slot)) {
+		prefetch_next(w);
+		hop(w, slot);
+	}
+}
+
+/* The nearest of slot's links on level, if it is nearer than slot (*key). */
+static bool step_nearer(const struct hnsw *h, struct scratch *s, const struct probe *q,
+                        unsigned level, uint32_t *slot, float *key)
+{
+	unsigned n = row_read(h, *slot, level, s->slots);
+	bool moved = false;
+
+	hnsw_keys(h, q, s->slots, n, s->keys);
+	for (unsigned i = 0; i < n; i++) {
+		if (s->keys[i] < *key) {
+			*key = s->keys[i];
+			*slot = s->slots[i];
+			moved = true;
+		}
+	}
+	return moved;
+}
+
+uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct probe *q, uint32_t slot,
+                      unsigned from, unsigned to)
+{
+	float key;
+
+	hnsw_keys(h, q, &slot, 1, &key);
+	for (unsigned level = from; level > to; level--) {
+		while (step_nearer(h, s, q, level, &slot, &key))
+			;
+	}
+	return slot;
+}
+
+static size_t take_hits(const struct beam *b, size_t k, struct hit *ret)
+{
+	size_t n = b->n < k ? b->n : k;
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct hit){ .key = beam_key(b->at[i]), .slot = beam_slot(b->at[i]) };
+	return n;
+}
+
+/* No more than there are nodes: a beam need not have room for what cannot come. */
+static uint32_t bounded_ef(const struct hnsw *h, size_t k, size_t ef)
+{
+	size_t count = hnsw_count(h);
+
+	ef = ef > k ? ef : k;
+	ef = ef < count ? ef : count;
+	return ef ? (uint32_t)ef : 1;
+}
+
+int hnsw_search(const struct hnsw *h, const struct probe *q, size_t k, size_t ef,
+                bool (*filter)(const void *ctx, uint32_t slot), const void *ctx, struct hit *ret)
+{
+	struct hnsw_walk w = { .h = h, .q = q, .live_only = true, .filter = filter, .ctx = ctx };
+	struct scratch_pool *pool = (struct scratch_pool *)&h->pool;
+	uint32_t entry = hnsw_entry(h);
+	size_t n;
+
+	if (entry == ROW_NONE || k == 0)
+		return 0;
+	ef = bounded_ef(h, k, ef);
+	w.s = hnsw_scratch_get(pool, h->cap, (uint32_t)ef);
+	if (!w.s)
+		return -ENOMEM;
+	entry = hnsw_descend(h, w.s, q, entry, hnsw_height_of(h, entry) - 1, 0);
+	hnsw_walk_level(&w, entry, (uint32_t)ef);
+	n = take_hits(&w.s->beam, k, ret);
+	hnsw_scratch_put(pool, w.s);
+	return (int)n;
+}

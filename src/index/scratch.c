@@ -1,0 +1,175 @@
+/*
+ * scratch.c: the pool.
+ *
+ * The heap of detours can come to hold every slot (when almost all rows are dead) but nearly always stays empty. So
+ * it is a mapping, of which only touched pages are memory, and one that grew large is given back after the walk.
+ */
+#include "index/scratch.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+#define DETOUR_KEEP (1u << 16) /* entries whose memory an idle scratch may hold on to */
+
+static size_t seen_words(uint32_t n_slots)
+{
+	return ((size_t)n_slots + 63) / 64;
+}
+
+static size_t scratch_bytes(const struct scratch *s)
+{
+	return sizeof(*s) + seen_words(s->n_slots) * 8 + s->beam.room * sizeof(*s->beam.at) +
+	       s->detour_peak * sizeof(*s->detour.at);
+}
+
+static void unmap_detour(struct scratch *s)
+{
+	mem_map_free(s->detour.at, s->n_slots * sizeof(*s->detour.at));
+	s->detour.at = NULL;
+	s->detour_peak = 0;
+}
+
+static void scratch_free(struct scratch *s)
+{
+	if (!s)
+		return;
+	if (s->detour.at)
+		unmap_detour(s);
+	mem_free(s->seen);
+	mem_free(s->beam.at);
+	mem_free(s->slots);
+	mem_free(s->keys);
+	mem_free(s->row);
+	mem_free(s->picks);
+	mem_free(s);
+}
+
+static struct scratch *scratch_new(const struct scratch_pool *p)
+{
+	struct scratch *s = mem_zalloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->slots = mem_alloc(p->row_max, sizeof(*s->slots));
+	s->keys = mem_alloc(p->row_max, sizeof(*s->keys));
+	s->row = mem_alloc(p->row_max, sizeof(*s->row));
+	s->picks = mem_alloc((size_t)p->n_levels * p->row_max, sizeof(*s->picks));
+	if (s->slots && s->keys && s->row && s->picks)
+		return s;
+	scratch_free(s);
+	return NULL;
+}
+
+static bool make_room_for_slots(struct scratch *s, uint32_t n_slots)
+{
+	uint64_t *seen;
+
+	if (s->n_slots >= n_slots)
+		return true;
+	seen = mem_alloc_aligned(64, seen_words(n_slots), sizeof(*seen));
+	if (!seen)
+		return false;
+	if (s->detour.at)
+		unmap_detour(s);
+	mem_free(s->seen);
+	s->seen = seen;
+	s->n_slots = n_slots;
+	return true;
+}
+
+static bool make_room_for_beam(struct scratch *s, uint32_t ef)
+{
+	uint64_t *at;
+
+	if (s->beam.room >= ef)
+		return true;
+	at = mem_resize(s->beam.at, ef, sizeof(*at));
+	if (!at)
+		return false;
+	s->beam.at = at;
+	s->beam.room = ef;
+	return true;
+}
+
+static bool make_room(struct scratch *s, uint32_t n_slots, uint32_t ef)
+{
+	if (!make_room_for_slots(s, n_slots) || !make_room_for_beam(s, ef))
+		return false;
+	if (!s->detour.at)
+		s->detour.at = mem_map_grow(NULL, 0, s->n_slots * sizeof(*s->detour.at));
+	return s->detour.at;
+}
+
+void scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels)
+{
+	mutex_init(&p->lock);
+	p->idle = NULL;
+	p->bytes = 0;
+	p->row_max = row_max;
+	p->n_levels = n_levels;
+}
+
+void scratch_pool_release(struct scratch_pool *p)
+{
+	struct scratch *s;
+
+	while ((s = p->idle)) {
+		p->idle = s->next;
+		scratch_free(s);
+	}
+	mutex_destroy(&p->lock);
+}
+
+size_t scratch_pool_bytes(struct scratch_pool *p)
+{
+	size_t bytes;
+
+	mutex_lock(&p->lock);
+	bytes = p->bytes;
+	mutex_unlock(&p->lock);
+	return bytes;
+}
+
+static struct scratch *take_idle(struct scratch_pool *p)
+{
+	struct scratch *s;
+
+	mutex_lock(&p->lock);
+	s = p->idle;
+	if (s) {
+		p->idle = s->next;
+		p->bytes -= scratch_bytes(s);
+	}
+	mutex_unlock(&p->lock);
+	return s;
+}
+
+struct scratch *hnsw_scratch_get(struct scratch_pool *p, uint32_t n_slots, uint32_t ef)
+{
+	struct scratch *s = take_idle(p);
+
+	if (!s)
+		s = scratch_new(p);
+	if (s && !make_room(s, n_slots ? n_slots : 1, ef)) {
+		scratch_free(s);
+		s = NULL;
+	}
+	return s;
+}
+
+void hnsw_scratch_put(struct scratch_pool *p, struct scratch *s)
+{
+	if (s->detour_peak > DETOUR_KEEP)
+		unmap_detour(s);
+	mutex_lock(&p->lock);
+	s->next = p->idle;
+	p->idle = s;
+	p->bytes += scratch_bytes(s);
+	mutex_unlock(&p->lock);
+}
+
+void scratch_clear_seen(struct scratch *s)
+{
+	memset(s->seen, 0, seen_words(s->n_slots) * sizeof(*s->seen));
+}
