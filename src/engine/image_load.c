@@ -190,6 +190,8 @@ static int graph_load(struct loading *l, struct err *e) REQUIRES(l->c->lock, l->
 	if (!h)
 		return -ENOMEM;
 	rc = hnsw_load(h, l->r, e);
+	if (rc == 0)
+		rc = hnsw_reserve(h, c->rows.cap, e); /* loading made it as large as the image */
 	for (uint32_t i = 0; rc == 0 && i < c->rows.n; i++)
 		if (hnsw_has(h, i) != ((c->info[i].flags & SLOT_LINKED) != 0))
 			rc = refuse(e, "links and slots do not agree");
