@@ -70,7 +70,7 @@ static int vector_id_of(struct tree *t, struct node n, char id[LIMIT_ID + 1], st
 
 static int vector_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
-	struct intake_options o = { .tenants = t->tenants, .cid = h->node.number, .name = "" };
+	struct intake_options o = { .tenants = t->tenants, .cid = h->node.number, .one_vector = true };
 	struct intake *intake;
 	char id[LIMIT_ID + 1];
 	int rc;
@@ -80,7 +80,7 @@ static int vector_open(struct tree *t, const struct caller *who, struct handle *
 	rc = vector_id_of(t, h->node, id, e);
 	if (rc < 0)
 		return rc;
-	o.forced_id = id;
+	o.name = id;
 	rc = intake_new(&o, &intake, e);
 	if (rc == 0)
 		h->state = intake;

@@ -15,8 +15,8 @@ struct intake;
 struct intake_options {
 	struct tenants *tenants;
 	uint32_t cid;
-	const char *name;          /* of the file: its ending tells the format, its stem the IDs */
-	const char *forced_id;     /* vectors/ID: the one ID that is written; NULL in ingest/ */
+	const char *name;        /* of the file: its ending tells the format, its stem the IDs; copied */
+	bool one_vector;         /* vectors/ID: name is the ID, and one vector may come */
 	uint64_t first_position;   /* `>>` goes on from the receipt's count */
 	struct receipt *receipt;   /* kept up to date and written with every commit; NULL: none (vectors/) */
 	struct mutex *receipt_lock; /* guards *receipt against its readers; NULL with receipt */

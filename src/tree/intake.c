@@ -38,7 +38,7 @@ struct held_record {
 
 struct intake {
 	struct intake_options o;
-	char stem[LIMIT_ID + 1];
+	char stem[LIMIT_ID + 1]; /* what IDs are made of */
 	struct reader *reader;
 	struct tenant_batch *batch; /* NULL while nothing waits in it */
 	struct held_record first;
@@ -87,17 +87,21 @@ static size_t strip_ending(const char *name, size_t n)
 	return n;
 }
 
+/* A vector's own file is named by its ID, whatever that looks like, and its content tells its format. */
 static int set_names(struct intake *in, struct buf *ret_name, struct err *e)
 {
 	const char *name = in->o.name;
-	size_t n = strip_temporary(&name, strlen(name));
-	size_t stem = strip_ending(name, n);
+	size_t n = strlen(name), stem = n;
 
+	if (!in->o.one_vector) {
+		n = strip_temporary(&name, n);
+		stem = strip_ending(name, n);
+		buf_add(ret_name, name, n);
+	}
 	if (stem > LIMIT_ID)
 		return err_set(e, -ENAMETOOLONG, "name longer than %d bytes", LIMIT_ID);
 	memcpy(in->stem, name, stem);
 	in->stem[stem] = '\0';
-	buf_add(ret_name, name, n);
 	return buf_failed(ret_name) ? err_nomem(e) : 0;
 }
 
@@ -341,14 +345,14 @@ static int intake_supersede(struct intake *in, const struct record *r, struct er
 
 static int name_record(struct intake *in, struct record *r, char *id, size_t cap, struct err *e)
 {
-	if (in->o.forced_id) {
+	if (in->o.one_vector) {
 		if (r->position > 0)
 			return err_set(e, -EINVAL, "a file in vectors/ holds one vector");
-		if (r->id && (r->id_len != strlen(in->o.forced_id) ||
-			      memcmp(r->id, in->o.forced_id, r->id_len)))
+		if (r->id && (r->id_len != strlen(in->stem) ||
+			      memcmp(r->id, in->stem, r->id_len)))
 			return err_set(e, -EINVAL, "id is not the file's name");
-		r->id = in->o.forced_id;
-		r->id_len = strlen(in->o.forced_id);
+		r->id = in->stem;
+		r->id_len = strlen(in->stem);
 		return 0;
 	}
 	if (r->id)
@@ -371,7 +375,7 @@ static void remember_tail(struct intake *in, const struct record *r, const char 
  */
 static bool must_hold(const struct intake *in, const struct record *r)
 {
-	return !r->id && !in->o.forced_id && r->position == 0;
+	return !r->id && !in->o.one_vector && r->position == 0;
 }
 
 static int take_record(void *ctx, const struct record *given, struct err *e)

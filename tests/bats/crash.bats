@@ -85,7 +85,7 @@ verify_clean() {
 
 @test "a damaged image of the graph is noticed and rebuilt" {
     cd "$MNT/tenants/t"
-    seq 3000 | awk '{ print "p" $1 "\t" cos($1), sin($1) }' > ingest/many
+    seq 3000 | awk '{ t = $1 / 500; print "p" $1 "\t" cos(t), sin(t) }' > ingest/many
     poll 20 grep -q "^index_backlog 0" stats
     cd /
     umount_fs
@@ -96,7 +96,7 @@ verify_clean() {
     mount_fs
     cd "$MNT/tenants/t"
     assert_equal "$(ls -U vectors | wc -l)" 3000
-    echo "k=1 $(awk 'BEGIN { print cos(77), sin(77) }')" > query
+    echo "k=1 $(awk 'BEGIN { t = 77 / 500; print cos(t), sin(t) }')" > query
     run cut -f1 results
     assert_output p77
     poll 20 grep -q "^index_backlog 0" stats

@@ -19,7 +19,7 @@ teardown() {
 
 @test "ENOSPC in the middle of a batch" {
     cd "$MNT/tenants/t"
-    printf 'a\t1 0 0 0\nb\t0 1 0 0\n' > ingest/small
+    printf 'a\t1 0 0 0\nb\t0 1 0 0\n' | put ingest/small
     run bash -c 'seq 400000 | awk "{ print \$1, 1, 2, 3 }" > ingest/large'
     assert_failure
     run bash -c 'seq 400000 | awk "{ print \$1, 1, 2, 3 }" > "$1" && cp "$1" ingest/copy' - "$BATS_TEST_TMPDIR/large"

@@ -26,9 +26,9 @@ receipt() { # FILE KEY
 @test "echo reports a bad line in dash, bash and busybox" {
     echo "1 2 3" > ingest/first
     for shell in dash bash "busybox sh"; do
-        run $shell -c 'echo "1 2" > ingest/bad'
+        run $shell -c 'echo "1 2" > ingest/bad && echo accepted'
         assert_failure
-        assert_output --partial "Invalid argument"
+        refute_output --partial accepted
     done
     run cat error
     assert_output --partial "expected 3 numbers, got 2"
@@ -65,7 +65,7 @@ receipt() { # FILE KEY
     printf 'a b\t[1, 2, 3]\nc\t{1,2,3}\n' > "$BATS_TEST_TMPDIR/x"
     run cp "$BATS_TEST_TMPDIR/x" ingest/x
     assert_failure
-    printf 'a b\t[1, 2, 3]\nc\t1,2,4\n1\t2\t3\n' > ingest/y
+    printf 'a b\t[1, 2, 3]\nc\t1,2,4\n1\t2\t3\n' | put ingest/y
     run cat "vectors/a b"
     assert_output '{"id":"a b","vector":[1,2,3]}'
     run cat vectors/y:2
@@ -73,12 +73,12 @@ receipt() { # FILE KEY
 }
 
 @test "the last of duplicate IDs in a batch wins, replaced counts earlier ones" {
-    printf 'a\t1 0\na\t0 1\n' > ingest/one
+    printf 'a\t1 0\na\t0 1\n' | put ingest/one
     assert_equal "$(receipt one vectors)" 2
     assert_equal "$(receipt one replaced)" 0
     run cat vectors/a
     assert_output '{"id":"a","vector":[0,1]}'
-    printf 'a\t1 1\nb\t1 0\n' > ingest/two
+    printf 'a\t1 1\nb\t1 0\n' | put ingest/two
     assert_equal "$(receipt two replaced)" 1
     run ls vectors
     assert_output "$(printf 'a\nb')"
@@ -91,8 +91,8 @@ receipt() { # FILE KEY
     assert_output '{"id":"a","vector":[1,0],"metadata":{"lang":"en"},"text":"hello"}'
     run cat vectors/7
     assert_output '{"id":"7","vector":[0,1],"metadata":{"n":1},"text":"x"}'
-    printf '[{"vector":[1,1]},\n {"vector":[1,2]}]\n' > ingest/arr.json
-    run ls vectors
+    printf '[{"vector":[1,1]},\n {"vector":[1,2]}]\n' | put ingest/arr.json
+    run ls -U vectors
     assert_output "$(printf 'a\n7\narr:0\narr:1')"
 }
 
@@ -195,7 +195,7 @@ PY
 }
 
 @test "appending goes on from the receipt's count" {
-    printf '1 2\n3 4\n' > ingest/log
+    printf '1 2\n3 4\n' | put ingest/log
     printf '5 6\n' >> ingest/log
     run ls vectors
     assert_output "$(printf 'log:0\nlog:1\nlog:2')"
@@ -207,7 +207,8 @@ PY
     cat "$BATS_TEST_TMPDIR/pipe" > ingest/killed 3>&- &
     local writer=$!
     exec 4> "$BATS_TEST_TMPDIR/pipe"
-    printf '1 2\n3 4\n5 6\n' >&4
+    printf '1 2\n3 4\n5 6\n' > "$BATS_TEST_TMPDIR/lines"
+    cat "$BATS_TEST_TMPDIR/lines" >&4
     poll 5 grep -q "bytes 12" ingest/killed
     kill -9 $writer
     wait $writer || :
@@ -221,7 +222,8 @@ PY
     mkfifo "$BATS_TEST_TMPDIR/pipe"
     cat "$BATS_TEST_TMPDIR/pipe" > ingest/slow 3>&- &
     exec 4> "$BATS_TEST_TMPDIR/pipe"
-    printf '1 2\n3 4\n5' >&4
+    printf '1 2\n3 4\n5' > "$BATS_TEST_TMPDIR/lines"
+    cat "$BATS_TEST_TMPDIR/lines" >&4
     poll 5 grep -q "bytes 9" ingest/slow
     assert_equal "$(receipt slow state)" ingesting
     assert_equal "$(cat stats | sed -n 's/^vectors //p')" 0
@@ -243,7 +245,7 @@ PY
 }
 
 @test "rm forgets the receipt and keeps the vectors, mv renames it" {
-    printf '1 2\n3 4\n' > ingest/f
+    printf '1 2\n3 4\n' | put ingest/f
     mv ingest/f ingest/g
     assert_equal "$(receipt g vectors)" 2
     [ ! -e ingest/f ]
@@ -269,8 +271,9 @@ PY
 
 @test "quota reached in the middle of a batch stores nothing of it" {
     echo "max_vectors 3" > quota
-    printf '1 2\n3 4\n' > ingest/two
-    run bash -c 'printf "1 2\n3 4\n5 6\n" > ingest/three'
+    printf '1 2\n3 4\n' | put ingest/two
+    printf '1 2\n3 4\n5 6\n' > "$BATS_TEST_TMPDIR/three"
+    run cp "$BATS_TEST_TMPDIR/three" ingest/
     assert_failure
     assert_output --partial "Disk quota exceeded"
     assert_equal "$(ls vectors | wc -l)" 2

@@ -8,7 +8,7 @@ setup() {
     T=$MNT/tenants/t
     mkdir "$T"
     cd "$T" || return
-    printf 'e1\t1 0 0\ne2\t0 1 0\ne3\t0 0 1\n' > ingest/basis
+    printf 'e1\t1 0 0\ne2\t0 1 0\ne3\t0 0 1\n' | put ingest/basis
 }
 
 @test "one descriptor is a conversation" {
@@ -50,7 +50,7 @@ setup() {
     assert_output "$(printf 'e1\nm')"
     echo "like=m k=1 include=metadata,text,vector" > query
     run cut -f3 results
-    assert_output '{"metadata":{"a":1},"vector":[1,1,0],"text":"hi"}'
+    assert_output '{"vector":[1,1,0],"metadata":{"a":1},"text":"hi"}'
     run bash -c 'echo "like=nobody" > query'
     assert_failure
     assert_output --partial "No such file"
@@ -120,7 +120,7 @@ PY
     mkdir collections/l2 collections/ip
     for m in l2 ip; do
         echo "metric $m" > collections/$m/config
-        printf 'a\t3 4\nb\t1 0\n' > collections/$m/ingest/f
+        printf 'a\t3 4\nb\t1 0\n' | put collections/$m/ingest/f
         echo "k=2 0 0" > collections/$m/query
     done
     run cat collections/l2/results

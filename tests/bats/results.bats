@@ -8,7 +8,7 @@ setup() {
     T=$MNT/tenants/t
     mkdir "$T"
     cd "$T" || return
-    printf 'e1\t1 0 0\ne2\t0 1 0\ne3\t0 0 1\n' > ingest/basis
+    printf 'e1\t1 0 0\ne2\t0 1 0\ne3\t0 0 1\n' | put ingest/basis
     echo "k 1" > config
     E1=$(printf 'e1\t0')
 }

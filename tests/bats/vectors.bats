@@ -35,7 +35,8 @@ setup() {
 
 @test "a file holds one vector, under its own name" {
     echo "1 2" > vectors/seed
-    run bash -c 'printf "1 2\n3 4\n" > vectors/two'
+    printf '1 2\n3 4\n' > "$BATS_TEST_TMPDIR/two"
+    run cp "$BATS_TEST_TMPDIR/two" vectors/two
     assert_failure
     run bash -c 'echo "{\"id\":\"other\",\"vector\":[1,2]}" > vectors/a'
     assert_failure
@@ -50,14 +51,14 @@ setup() {
 }
 
 @test "stat knows the size" {
-    printf 'a\t0.5 0.25\nb\t1e-7 123456\n' > ingest/f
+    printf 'a\t0.5 0.25\nb\t1e-7 123456\n' | put ingest/f
     for f in a b; do
         assert_equal "$(stat -c %s vectors/$f)" "$(cat vectors/$f | wc -c)"
     done
 }
 
 @test "names are listed in insertion order, replacement keeps the place" {
-    printf 'z\t1 2\na\t1 2\nm\t1 2\n' > ingest/f
+    printf 'z\t1 2\na\t1 2\nm\t1 2\n' | put ingest/f
     echo "5 6" > vectors/z
     run ls -U vectors
     assert_output "$(printf 'z\na\nm')"
@@ -73,8 +74,8 @@ setup() {
 }
 
 @test "delete removes lines of IDs as one batch, unknown ones are ignored" {
-    printf 'a\t1 2\nb\t1 3\nc\t1 4\nd\t1 5\n' > ingest/f
-    printf 'a\nnone\nc\n' > delete
+    printf 'a\t1 2\nb\t1 3\nc\t1 4\nd\t1 5\n' | put ingest/f
+    printf 'a\nnone\nc\n' | put delete
     run ls vectors
     assert_output "$(printf 'b\nd')"
     echo b > delete
@@ -84,8 +85,8 @@ setup() {
 }
 
 @test "a star alone empties the collection" {
-    printf 'a\t1 2\nb\t1 3\n' > ingest/f
-    printf 'x\n*\n' > delete
+    printf 'a\t1 2\nb\t1 3\n' | put ingest/f
+    printf 'x\n*\n' | put delete
     assert_equal "$(ls vectors | wc -l)" 2
     echo '*' > delete
     run ls vectors
@@ -123,7 +124,7 @@ PY
 }
 
 @test "removed and replaced vectors are not found any more" {
-    printf 'a\t1 0\nb\t0 1\n' > ingest/f
+    printf 'a\t1 0\nb\t0 1\n' | put ingest/f
     rm vectors/a
     echo "k=5 1 0" > query
     run cut -f1 results
