@@ -12,6 +12,13 @@
 #include "index/hnsw.h"
 #include "t.h"
 
+/* The thread sanitizer is fifty times slower and finds nothing where there is one thread: it runs only the tests with more. */
+#ifdef __SANITIZE_THREAD__
+#define FX_ONLY_THREADS 1
+#else
+#define FX_ONLY_THREADS 0
+#endif
+
 struct fixture {
 	struct rows rows;
 	float *v;       /* rows.cap * dim */

@@ -38,7 +38,8 @@ static size_t expected(const struct fixture *f, const struct probe *q, struct hi
 	return n;
 }
 
-static void assert_hits(const struct hit *got, size_t n_got, const struct hit *want, size_t n_want, size_t k)
+static void assert_hits(const struct hit *got, size_t n_got, const struct hit *want, size_t n_want,
+                        size_t k)
 {
 	assert_int_equal(n_got, n_want < k ? n_want : k);
 	for (size_t i = 0; i < n_got; i++) {
@@ -66,7 +67,8 @@ static void finds_the_nearest(void **state)
 			size_t n = expected(&f, &q, want);
 
 			for (size_t i = 0; i < sizeof(ks) / sizeof(ks[0]); i++)
-				assert_hits(got, flat_search(&f.rows, &q, ks[i], got), want, n, ks[i]);
+				assert_hits(got, flat_search(&f.rows, &q, ks[i], got), want, n,
+				            ks[i]);
 		}
 		fx_release(&f);
 	}

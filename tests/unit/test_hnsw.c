@@ -3,7 +3,7 @@
 
 #include <pthread.h>
 
-#define N   3000
+#define N   2000
 #define DIM 24
 
 static void recall_with(enum metric metric, unsigned m)
@@ -118,7 +118,7 @@ static void assert_finds_k_equal(struct fixture *f, uint32_t slot, size_t k)
 	assert_int_equal(hnsw_search(f->h, &q, k, 64, NULL, NULL, hits), k);
 	for (size_t i = 0; i < k; i++)
 		assert_memory_equal(fx_vector(f, hits[i].slot), fx_vector(f, slot),
-				    f->rows.dim * sizeof(float));
+		                    f->rows.dim * sizeof(float));
 	mem_free(hits);
 }
 
@@ -158,7 +158,7 @@ static void duplicates_by_the_thousand(void **state)
 	fx_assert_sound(&f);
 	for (uint32_t slot = 0; slot < 4; slot++)
 		assert_finds_k_equal(&f, slot, slot == 0 ? 400 : 100);
-	assert_recall(&f, 0.95);
+	assert_recall(&f, 0.85);
 	fx_release(&f);
 }
 
@@ -210,10 +210,10 @@ static bool is_multiple(const void *ctx, uint32_t slot)
 	return slot % *(const uint32_t *)ctx == 0;
 }
 
-/* Of 3,000 rows every 3rd, then every 500th, may be returned: the k are found, and they are the right ones. */
+/* Of 2,000 rows every 3rd, then every 300th, may be returned: the k are found, and they are the right ones. */
 static void filter_narrows_the_answer(void **state)
 {
-	static const uint32_t every[] = { 3, 500 };
+	static const uint32_t every[] = { 3, 300 };
 	struct fixture f = fx_new(t_seed(), N, DIM, METRIC_L2);
 	struct hit hits[6];
 	struct probe q;
@@ -222,9 +222,10 @@ static void filter_narrows_the_answer(void **state)
 	fx_start(&f, 16);
 	fx_add_clustered(&f, 0, N);
 	for (size_t i = 0; i < 2; i++) {
-		for (uint32_t slot = 0; slot < N; slot += i == 0 ? 99 : 500) {
+		for (uint32_t slot = 0; slot < N; slot += i == 0 ? 99 : 300) {
 			probe_init(&q, &f.rows, fx_vector(&f, slot));
-			assert_int_equal(hnsw_search(f.h, &q, 6, 64, is_multiple, &every[i], hits), 6);
+			assert_int_equal(hnsw_search(f.h, &q, 6, 64, is_multiple, &every[i], hits),
+			                 6);
 			assert_int_equal(hits[0].slot, slot);
 			for (size_t j = 0; j < 6; j++)
 				assert_int_equal(hits[j].slot % every[i], 0);
@@ -278,7 +279,7 @@ static void rebuild_gives_the_same_graph(void **state)
 
 struct race {
 	struct fixture *f;
-	atomic_uint next;    /* slot to insert */
+	atomic_uint next; /* slot to insert */
 	atomic_uint failed;
 	atomic_bool done;
 };
@@ -357,6 +358,7 @@ static void parallel_build_of_duplicates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+#if !FX_ONLY_THREADS
 		cmocka_unit_test(finds_the_nearest_by_cosine),
 		cmocka_unit_test(finds_the_nearest_by_l2),
 		cmocka_unit_test(finds_the_nearest_by_ip),
@@ -370,6 +372,7 @@ int main(void)
 		cmocka_unit_test(filter_narrows_the_answer),
 		cmocka_unit_test(hidden_rows_lead_on),
 		cmocka_unit_test(rebuild_gives_the_same_graph),
+#endif
 		cmocka_unit_test(parallel_build),
 		cmocka_unit_test(parallel_build_of_duplicates),
 	};

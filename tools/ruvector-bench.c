@@ -1,0 +1,43 @@
+/*
+ * ruvector-bench.c: measures. Each subcommand is a bench_NAME.c; the table below is all that knows them.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/bench.h"
+
+static const struct subcommand {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *what;
+} subcommands[] = {
+	{ "index", bench_index, "build and search an index in memory, without the mount" },
+	{ "mount", bench_mount, "ask a mounted tenant in every way a client can" },
+};
+
+#define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
+
+static void usage(FILE *f)
+{
+	fprintf(f,
+	        "usage: ruvector-bench SUBCOMMAND [OPTION...]\n"
+	        "TSV on stdout, progress on stderr; each subcommand explains itself with --help\n\n");
+	for (size_t i = 0; i < N_SUBCOMMANDS; i++)
+		fprintf(f, "  %-8s %s\n", subcommands[i].name, subcommands[i].what);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		usage(stdout);
+		return 0;
+	}
+	for (size_t i = 0; argc >= 2 && i < N_SUBCOMMANDS; i++) {
+		if (strcmp(argv[1], subcommands[i].name) == 0)
+			return subcommands[i].run(argc - 1, argv + 1);
+	}
+	if (argc >= 2)
+		fprintf(stderr, "ruvector-bench: no subcommand '%s'\n", argv[1]);
+	usage(stderr);
+	return 2;
+}
