@@ -120,6 +120,7 @@ static int check_row(const struct store_row *r, struct err *e)
 }
 
 static int put_row(struct store *s, struct request *q, const struct row *row, struct err *e)
+	REQUIRES(s->write)
 {
 	struct store_collection *p = &q->coll->pending.c;
 	uint64_t old_seq = 0;
@@ -137,7 +138,7 @@ static int put_row(struct store *s, struct request *q, const struct row *row, st
 	return row_write(s, q->coll->cid, q->c->dimension, row, e);
 }
 
-static int put_inline(struct store *s, struct request *q, struct err *e)
+static int put_inline(struct store *s, struct request *q, struct err *e) REQUIRES(s->write)
 {
 	size_t row_bytes = q->c->dimension * sizeof(float);
 	int rc = 0;
@@ -159,7 +160,9 @@ struct extent_ctx {
 	struct request *q;
 };
 
-static int put_from_extent(void *ctx, const struct store_row *r, uint32_t vcrc, struct err *e)
+/* Called back by put_extents(), which has the lock. */
+static int put_from_extent(void *ctx, const struct store_row *r, uint32_t vcrc,
+                           struct err *e) NO_TSA
 {
 	struct extent_ctx *x = ctx;
 	struct row row = { .r = *r, .vcrc = vcrc };
@@ -223,7 +226,7 @@ static int free_dimension(struct store *s, struct request *q, struct err *e)
 }
 
 /* Counts of a file add up over its commits; the database knows the sum so far. */
-static int put_receipt(struct store *s, struct request *q, struct err *e)
+static int put_receipt(struct store *s, struct request *q, struct err *e) REQUIRES(s->write)
 {
 	struct receipt before;
 	int rc;
@@ -242,7 +245,7 @@ static int put_receipt(struct store *s, struct request *q, struct err *e)
 	return receipt_write(s, q->coll, &q->receipt, e);
 }
 
-static int put_all(struct store *s, struct request *q, struct err *e)
+static int put_all(struct store *s, struct request *q, struct err *e) REQUIRES(s->write)
 {
 	int rc = 0;
 

@@ -328,6 +328,7 @@ static bool name_taken(struct store *s, const char *name)
 }
 
 static int create_row(struct store *s, const struct coll_state *st, struct err *e)
+	REQUIRES(s->write)
 {
 	int rc = txn_begin(s, true, e);
 
@@ -341,6 +342,7 @@ static int create_row(struct store *s, const struct coll_state *st, struct err *
 }
 
 static int create_locked(struct store *s, const struct coll_state *st, struct err *e)
+	REQUIRES(s->write)
 {
 	struct coll *c;
 	int rc;
@@ -378,7 +380,7 @@ int store_collection_create(struct store *s, const struct store_collection *c, s
 
 /* The dimension of a collection that has vectors is theirs. */
 static int update_locked(struct store *s, struct coll *c, const struct store_collection *to,
-                         struct err *e)
+                         struct err *e) REQUIRES(s->write)
 {
 	struct store_collection *p = &c->pending.c;
 	uint32_t dim = p->config.dimension;
@@ -442,7 +444,7 @@ static void unlink_files(struct store *s, const struct coll *c)
 	io_sync_dir(s->dir); /* what is left behind by a failure is swept at the next open */
 }
 
-static int remove_locked(struct store *s, struct coll *c, struct err *e)
+static int remove_locked(struct store *s, struct coll *c, struct err *e) REQUIRES(s->write)
 {
 	int rc = txn_begin(s, true, e);
 
@@ -491,35 +493,4 @@ int store_collection_next(struct store *s, uint32_t after, struct store_collecti
 	}
 	rwlock_read_unlock(&s->colls_lock);
 	return rc < 0 ? err_set(e, rc, "no further collection") : 0;
-}
-
-void store_image_path(struct store *s, uint32_t cid, char *ret, size_t cap)
-{
-	snprintf(ret, cap, "%s/%" PRIu32 ".graph", s->dir, cid);
-}
-
-static int image_saved_locked(struct store *s, uint32_t cid, uint64_t seq, struct err *e)
-{
-	int rc = txn_begin(s, false, e);
-
-	if (rc < 0)
-		return rc;
-	rc = sql_run(&s->w, e, "DELETE FROM gone WHERE cid = ? AND seq <= ?", "ii", I(cid), I(seq));
-	if (rc < 0) {
-		txn_rollback(s);
-		return store_runtime(rc);
-	}
-	rc = txn_commit(s, false, e);
-	txn_tidy(s);
-	return rc;
-}
-
-int store_image_saved(struct store *s, uint32_t cid, uint64_t seq, struct err *e)
-{
-	int rc;
-
-	mutex_lock(&s->write);
-	rc = image_saved_locked(s, cid, seq, e);
-	mutex_unlock(&s->write);
-	return rc;
 }

@@ -97,7 +97,7 @@ static void prepare(struct store *s, struct request *group)
 }
 
 /* -EAGAIN: the whole transaction is gone, without this request it may run again. */
-static int apply_one(struct store *s, struct request *q)
+static int apply_one(struct store *s, struct request *q) REQUIRES(s->write)
 {
 	struct coll_state before = q->coll->pending;
 
@@ -128,7 +128,7 @@ static void fail_all(struct request *group, int rc, const struct err *e)
 }
 
 /* Runs those that have not failed. 1: there is something to commit. */
-static int apply_group(struct store *s, struct request *group)
+static int apply_group(struct store *s, struct request *group) REQUIRES(s->write)
 {
 	int any = 0;
 
@@ -155,7 +155,7 @@ static void call_back(struct request *group)
 	}
 }
 
-static void commit_group(struct store *s, struct request *group, bool durable)
+static void commit_group(struct store *s, struct request *group, bool durable) REQUIRES(s->write)
 {
 	struct err e = { 0 };
 	int rc;
@@ -176,7 +176,7 @@ static void commit_group(struct store *s, struct request *group, bool durable)
 		call_back(group);
 }
 
-static void run_group(struct store *s, struct request *group)
+static void run_group(struct store *s, struct request *group) REQUIRES(s->write)
 {
 	bool durable = false;
 

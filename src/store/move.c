@@ -169,7 +169,7 @@ static int append_chunk(struct segment *g, struct chunk *k, uint64_t batch, stru
 	return segment_append(g, &in, &off, &v, e);
 }
 
-static int update_rows(struct store *s, struct chunk *k, struct err *e)
+static int update_rows(struct store *s, struct chunk *k, struct err *e) REQUIRES(s->write)
 {
 	int rc = 0;
 
@@ -200,7 +200,7 @@ typedef void moved_fn(void *ctx, uint32_t slot, uint64_t off, const float *v);
 /* ---- inline rows ---- */
 
 static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct chunk *k,
-                      struct err *e)
+                      struct err *e) REQUIRES(s->write)
 {
 	struct block seal = { .batch = store_batch_number(s), .part = 1, .n_rows = (uint32_t)k->n };
 	uint64_t end;
@@ -224,7 +224,7 @@ static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct
 }
 
 static long move_locked(struct store *s, struct coll *c, struct chunk *k, moved_fn *moved,
-                        void *ctx, struct err *e)
+                        void *ctx, struct err *e) REQUIRES(s->write)
 {
 	struct segment *g;
 	int rc = chunk_fill(s, k, NULL, inline_rows, e);
@@ -294,7 +294,7 @@ static int open_next(struct compaction *x, struct err *e)
 	                    &seq, e);
 }
 
-static int copy_live(struct compaction *x, struct err *e)
+static int copy_live(struct compaction *x, struct err *e) REQUIRES(x->s->write)
 {
 	int rc;
 
@@ -346,7 +346,7 @@ static void drop_file(struct store *s, uint32_t cid, uint32_t gen)
 }
 
 /* Everything up to and with the COMMIT. */
-static int switch_over(struct compaction *x, struct err *e)
+static int switch_over(struct compaction *x, struct err *e) REQUIRES(x->s->write)
 {
 	int rc = copy_live(x, e);
 
@@ -379,6 +379,7 @@ static void tell_moved(struct compaction *x, moved_fn *moved, void *ctx)
 }
 
 static int compact_locked(struct compaction *x, moved_fn *moved, void *ctx, struct err *e)
+	REQUIRES(x->s->write)
 {
 	uint32_t gen = x->c->now.c.gen;
 	int rc = txn_begin(x->s, true, e);
@@ -417,7 +418,7 @@ int store_compact(struct store *s, uint32_t cid, uint32_t dim,
 	rc = chunk_init(&x.k, cid, dim, SIZE_MAX, e);
 	if (rc < 0)
 		return rc;
-	mutex_lock(&s->write);
+	mutex_lock(&x.s->write);
 	rwlock_read(&x.c->lock);
 	x.from = x.c->seg;
 	rwlock_read_unlock(&x.c->lock);
@@ -425,7 +426,7 @@ int store_compact(struct store *s, uint32_t cid, uint32_t dim,
 		rc = err_set(e, -ENODEV, "the collection is gone");
 	else if (x.from)
 		rc = compact_locked(&x, moved, ctx, e);
-	mutex_unlock(&s->write);
+	mutex_unlock(&x.s->write);
 	chunk_release(&x.k);
 	return rc;
 }

@@ -104,9 +104,14 @@ int receipt_write(struct store *s, struct coll *c, const struct receipt *r, stru
 	c->touched = true;
 	if (r->number >= c->pending.c.next_receipt)
 		c->pending.c.next_receipt = r->number + 1;
-	/* the one of this number, and another one of this name */
-	rc = sql_run(&s->w, e, "DELETE FROM receipts WHERE cid = ? AND (number = ? OR name = ?)",
-	             "iit", I(c->cid), I(r->number), r->name, name_len);
+	/* Two statements: SQLite answers an OR of the two keys with a scan of the collection. */
+	rc = sql_run(&s->w, e, "DELETE FROM receipts WHERE cid = ? AND number = ?", "ii", I(c->cid),
+	             I(r->number));
+	if (rc < 0)
+		return rc;
+	count_deleted(s, c);
+	rc = sql_run(&s->w, e, "DELETE FROM receipts WHERE cid = ? AND name = ?", "it", I(c->cid),
+	             r->name, name_len);
 	if (rc < 0)
 		return rc;
 	count_deleted(s, c);
@@ -134,6 +139,7 @@ int store_receipt_number(struct store *s, uint32_t cid, uint32_t *ret, struct er
 enum change { PUT, REMOVE, RENAME };
 
 static int rename_locked(struct store *s, struct coll *c, const struct receipt *to, struct err *e)
+	REQUIRES(s->write)
 {
 	struct receipt r;
 	int rc = receipt_load(&s->w, c->cid, to->number, &r, e);
@@ -158,7 +164,7 @@ static int remove_locked(struct store *s, struct coll *c, uint32_t number, struc
 }
 
 static int change_locked(struct store *s, struct coll *c, enum change what, const struct receipt *r,
-                         struct err *e)
+                         struct err *e) REQUIRES(s->write)
 {
 	int rc = txn_begin(s, false, e);
 

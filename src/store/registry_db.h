@@ -28,14 +28,14 @@ void registry_close(struct registry_db *r);
 int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e); /* sets number; -EEXIST */
 int registry_tenant_update(struct registry_db *r, const struct registry_tenant *t, struct err *e); /* by number */
 int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e);
-/* The tenant with the smallest number > after, or -ENOENT. */
+/* The tenant with the smallest number > after, or -ENOENT. -EIO: its entry is damaged; ret->number is set, so one can go on behind. */
 int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_tenant *ret, struct err *e);
 
 /* A number for a further collection of the tenant: never used before for a tenant or a collection. */
 int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e);
 /* Which tenant a number belongs to (a tenant's own number: itself). -ENOENT. */
 int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret_tenant, struct err *e);
-/* Iterates all (collection number, tenant) pairs with number > after; -ENOENT: end. */
+/* Iterates all (collection number, tenant) pairs with number > after, without the tenants' own numbers; -ENOENT: end. */
 int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number, uint32_t *ret_tenant, struct err *e);
 int registry_collection_forget(struct registry_db *r, uint32_t number, struct err *e);
 

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc.h"
@@ -80,7 +81,7 @@ static int install(const char *dir, const char *from, const char *to, struct err
 
 	if (fd < 0)
 		return err_set(e, -errno, "creating the store: %s", strerror(errno));
-	rc = io_sync(fd);
+	rc = fchmod(fd, 0600) < 0 ? -errno : io_sync(fd);
 	close(fd);
 	if (rc == 0 && rename(from, to) < 0)
 		rc = -errno;

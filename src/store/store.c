@@ -109,11 +109,11 @@ static int ask_witness(struct store *s, bool *ret_news, struct err *e)
 	return 0;
 }
 
-static bool file_exists(const char *path)
+static off_t file_size(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0;
+	return stat(path, &st) == 0 ? st.st_size : -1;
 }
 
 static int open_segments(struct store *s, struct err *e)
@@ -126,8 +126,9 @@ static int open_segments(struct store *s, struct err *e)
 		struct coll *c = s->colls[i];
 
 		segment_path(s->dir, c->cid, c->now.c.gen, path, sizeof(path));
-		if (!file_exists(path))
-			continue; /* none yet; where it is missing, its rows are found damaged */
+		/* None yet, or begun on a full disk; where one is missing, its rows are found damaged. */
+		if (file_size(path) < (c->now.segment_end ? 0 : SEGMENT_PAGE))
+			continue;
 		rc = segment_open(&c->seg, s->dir, c->cid, c->now.c.gen, c->now.salt,
 		                  c->now.segment_end, s->read_only, &batch, &seq, e);
 		if (rc < 0)
@@ -177,29 +178,24 @@ static void sweep(struct store *s)
 		io_sync_dir(s->dir);
 }
 
-/* Without an image nobody will ask what died: the next open reads the rows that live. */
-static int forget_gone(struct store *s, struct err *e)
+/* Without an image nobody will ask what died: the next open reads the rows that live. A full disk keeps it for later. */
+static void forget_gone(struct store *s)
 {
 	char path[4096];
 	int64_t one;
-	int rc;
 
 	for (size_t i = 0; i < s->n_colls; i++) {
 		uint32_t cid = s->colls[i]->cid;
 
 		store_image_path(s, cid, path, sizeof(path));
-		if (file_exists(path))
-			continue;
-		rc = sql_number(&s->w, &one, e, "SELECT 1 FROM gone WHERE cid = ? LIMIT 1", "i",
-		                I(cid));
-		if (rc == 0)
-			rc = store_image_saved(s, cid, STORE_SEQ_MAX, e);
-		if (rc < 0 && rc != -ENOENT)
-			return rc;
+		if (file_size(path) < 0 &&
+		    sql_number(&s->w, &one, NULL, "SELECT 1 FROM gone WHERE cid = ? LIMIT 1", "i",
+		               I(cid)) == 0)
+			store_image_saved(s, cid, STORE_SEQ_MAX, NULL);
 	}
-	return 0;
 }
 
+/* On a full disk the next commit does it. */
 static int write_down_losses(struct store *s, struct err *e)
 {
 	int rc;
@@ -209,7 +205,7 @@ static int write_down_losses(struct store *s, struct err *e)
 	if (rc == 0)
 		rc = txn_commit(s, true, e);
 	mutex_unlock(&s->write);
-	return rc;
+	return rc == -ENOSPC ? 0 : rc;
 }
 
 static int recover(struct store *s, struct err *e)
@@ -229,7 +225,9 @@ static int recover(struct store *s, struct err *e)
 		rc = write_down_losses(s, e);
 	if (!s->now.lost_seqs && !s->now.lost_changes)
 		sweep(s);
-	return rc < 0 ? rc : forget_gone(s, e);
+	if (rc == 0)
+		forget_gone(s);
+	return rc;
 }
 
 static struct store *store_new(const char *dir, bool read_only)

@@ -72,10 +72,14 @@ struct store_commit {
 	uint64_t batch;              /* of the extents */
 	const uint64_t *extents;     /* in order, after the inline rows */
 	size_t n_extents;
-	const uint64_t *removed;     /* numbers of IDs; unknown ones are ignored */
+	const uint64_t *removed;     /* numbers of IDs, after the rows; unknown ones are ignored */
 	size_t n_removed;
 	bool remove_all;             /* before everything else of this commit */
-	struct receipt *receipt;     /* written with it, or NULL; vectors, replaced and batches are added up by the store */
+	/*
+	 * Written with it, or NULL. vectors, replaced and batches are the sums over all commits with this number, as the database
+	 * has them, whatever they are here; they are filled in.
+	 */
+	struct receipt *receipt;
 	/*
 	 * Called once after the transaction is durable, in the order of the sequences, before any later commit of this store
 	 * becomes durable and before store_commit returns. Must not call the store.
@@ -91,7 +95,9 @@ struct store_commit {
 };
 
 /*
- * -ENOSPC, -EIO, -EROFS (an earlier sync failed; open the store again), -ENODEV (the collection is gone): nothing of it is stored.
+ * -ENOSPC, -EIO, -EROFS (an earlier sync failed; open the store again), -ENODEV (the collection is gone), -EINVAL (another
+ * dimension than the collection's; its segment was compacted under the batch): nothing of it is stored. One exception: when a sync fails
+ * and then the disk refuses everything, the next open may find the commit whole.
  */
 int store_commit(struct store *s, struct store_commit *c, struct err *e);
 
@@ -132,7 +138,8 @@ long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, size_t max_r
 		       void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v), void *ctx, struct err *e);
 
 /*
- * Writes GEN + 1 with live rows only and switches to it in a transaction; commits wait meanwhile. moved as above for each live row in a
+ * Writes GEN + 1 with live rows only and switches to it in a transaction; commits wait meanwhile. No batch with extents may be
+ * open: they stay behind, and its commit gets -EINVAL. -EIO: rows are damaged, nothing was changed. moved as above for each live row in a
  * segment. The old generation stays mapped and its file is unlinked; store_drop_old_maps() unmaps it when no reader is left.
  */
 int store_compact(struct store *s, uint32_t cid, uint32_t dim,

@@ -35,7 +35,7 @@ int txn_begin(struct store *s, bool durable, struct err *e)
 	return store_runtime(rc < 0 ? rc : sql_run(&s->w, e, "BEGIN IMMEDIATE", ""));
 }
 
-static void each_touched(struct store *s, bool publish)
+static void each_touched(struct store *s, bool publish) REQUIRES(s->write)
 {
 	for (size_t i = 0; i < s->n_colls; i++) {
 		struct coll *c = s->colls[i];
@@ -60,6 +60,7 @@ void txn_rollback(struct store *s)
 }
 
 static int save_state(struct store *s, const struct store_state *next, struct err *e)
+	REQUIRES(s->write)
 {
 	int rc = 0;
 
@@ -85,7 +86,7 @@ static struct store_state next_state(struct store *s)
  * small transaction in their place (unsynced; nothing depends on it) breaks their chain of checksums. If that fails too, what was
  * answered with an error may turn out to be there.
  */
-static void write_over(struct store *s)
+static void write_over(struct store *s) REQUIRES(s->write)
 {
 	struct store_state next = next_state(s);
 

@@ -116,15 +116,21 @@ int seg_map_open(struct seg_map *m, const char *dir, uint32_t cid, const struct 
                  struct err *e)
 {
 	char path[4096];
+	struct stat file;
 
 	seg_map_release(m);
 	m->gen = st->c.gen;
 	m->salt = st->salt;
+	m->header_holds = true;
 	segment_path(dir, cid, m->gen, path, sizeof(path));
 	m->fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (m->fd < 0 && errno != ENOENT)
+	if (m->fd < 0 && errno == ENOENT)
+		return 0;
+	if (m->fd < 0 || fstat(m->fd, &file) < 0)
 		return err_set(e, -errno, "verifying the segment: %s", strerror(errno));
-	m->header_holds = m->fd < 0 || segment_header_holds(m->fd, cid, m->gen, m->salt);
+	/* One that was begun and has nothing that was committed may be without. */
+	if (st->segment_end || file.st_size >= SEGMENT_PAGE)
+		m->header_holds = segment_header_holds(m->fd, cid, m->gen, m->salt);
 	return 0;
 }
 
