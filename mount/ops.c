@@ -258,12 +258,26 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		fuse_reply_buf(req, data.data, data.len < size ? data.len : size);
 }
 
+/* Before the reply, so that who asks next by sendfile finds the size. Pages of an earlier conversation go. */
+static void tell_size(fuse_req_t req, fuse_ino_t ino, uint64_t size)
+{
+	struct mount *m = fuse_req_userdata(req);
+	struct fuse_bufvec last = FUSE_BUFVEC_INIT(1);
+
+	last.buf[0].mem = "\n"; /* what every transcript ends with */
+	fuse_lowlevel_notify_inval_inode(m->session, ino, 0, 0);
+	fuse_lowlevel_notify_store(m->session, ino, (off_t)size - 1, &last, 0);
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
 	struct caller who = caller_of(req);
 	long n = tree_write(tree_of(req), &who, fi->fh, (uint64_t)off, data, size);
+	uint64_t reaches;
 
+	if (n >= 0 && tree_grew(tree_of(req), fi->fh, &reaches))
+		tell_size(req, ino, reaches);
 	if (n < 0)
 		reply(req, __func__, (int)n);
 	else

@@ -316,6 +316,17 @@ int exchange_read(struct tree *t, struct exchange *ex, uint64_t off, size_t n, s
 	return rc;
 }
 
+uint64_t exchange_extent(struct exchange *ex, bool *ret_waits)
+{
+	uint64_t extent;
+
+	mutex_lock(&ex->lock);
+	extent = ex->end + (ex->post.error ? 0 : ex->post.text.len);
+	*ret_waits = !ex->settled && !ex->post.error && query_parser_waits(ex->parser);
+	mutex_unlock(&ex->lock);
+	return extent;
+}
+
 int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,
                      struct err *e)
 {

@@ -32,6 +32,8 @@ int exchange_settle(struct tree *t, struct exchange *ex, struct err *e);
 /* Bytes of the transcript, settled before. -EINVAL below its start. */
 int exchange_read(struct tree *t, struct exchange *ex, uint64_t off, size_t n, struct buf *ret,
 		  struct err *e);
+/* Where the transcript ends by now; settles nothing. *ret_waits: a tail does, its answer is still to follow. */
+uint64_t exchange_extent(struct exchange *ex, bool *ret_waits);
 /* The answers alone, settled before; ret NULL: just their length. */
 int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,
 		     struct err *e);

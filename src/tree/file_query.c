@@ -4,39 +4,67 @@
  * What is written where the last write ended, before anything of the answer was read, belongs to the same exchange: shells and cat
  * cut long writes anywhere. Any other write begins the next one, in the same memory where that can be. The exchange is posted to the
  * writer before its queries run, so that who opens `results` waits for them instead of finding an older answer.
+ *
+ * read(2) comes with the offset and size that were asked for. sendfile(2), as busybox cat uses it, comes through the page cache in whole pages,
+ * and not at all beyond the size that the kernel knows, which a write sets to its own end. So it is told where the answer
+ * ends, as long as a descriptor may be of that kind: until its first read that is not of whole pages.
  */
 #include <errno.h>
+#include <fcntl.h>
 
+#include "base/limits.h"
+#include "base/mem.h"
 #include "tree/exchange.h"
 #include "tree/file.h"
+#include "tree/handle.h"
 
-static int other_exchange(struct handle *h, const struct lineage *l, struct err *e)
+#define PAGE 4096u
+
+/* h->state */
+struct asking {
+	struct exchange *exchange; /* NULL until the first write */
+	bool by_read;              /* it is read by read(2), or not at all */
+};
+
+static int query_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	struct asking *a = mem_zalloc(1, sizeof(*a));
+
+	if (!a)
+		return err_nomem(e);
+	a->by_read = (h->flags & O_ACCMODE) != O_RDWR;
+	h->state = a;
+	return 0;
+}
+
+static int other_exchange(struct asking *a, struct node n, const struct lineage *l, struct err *e)
 {
 	struct exchange *ex;
-	int rc = exchange_new(node_place(h->node), l, &ex, e);
+	int rc = exchange_new(node_place(n), l, &ex, e);
 
 	if (rc < 0)
 		return rc;
-	exchange_unref(h->state);
-	h->state = ex;
+	exchange_unref(a->exchange);
+	a->exchange = ex;
 	return 0;
 }
 
 static long query_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                         const void *p, size_t n, struct err *e)
 {
+	struct asking *a = h->state;
 	struct lineage l;
 	int rc = EXCHANGE_OTHER;
 
 	if (n == 0)
 		return 0;
 	callers_lineage(t->callers, who, &l);
-	if (h->state)
-		rc = exchange_write(t, h->state, &l, off, p, n, e);
+	if (a->exchange)
+		rc = exchange_write(t, a->exchange, &l, off, p, n, e);
 	if (rc == EXCHANGE_OTHER) {
-		rc = other_exchange(h, &l, e);
+		rc = other_exchange(a, h->node, &l, e);
 		if (rc == 0)
-			rc = exchange_write(t, h->state, &l, off, p, n, e);
+			rc = exchange_write(t, a->exchange, &l, off, p, n, e);
 	}
 	return rc < 0 ? rc : (long)n;
 }
@@ -44,11 +72,50 @@ static long query_write(struct tree *t, const struct caller *who, struct handle 
 static int query_read(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                       size_t n, struct buf *ret, struct err *e)
 {
-	if (!h->state)
+	struct asking *a = h->state;
+
+	if (!a->exchange)
 		return err_set(
 			e, -ENODATA,
-			"nothing was asked on this descriptor yet, and answers to others are in results");
-	return exchange_read(t, h->state, off, n, ret, e);
+			"nothing was asked on this descriptor yet, answers to others are in results");
+	if (off % PAGE || n % PAGE)
+		a->by_read = true;
+	return exchange_read(t, a->exchange, off, n, ret, e);
+}
+
+bool tree_grew(struct tree *t, uint64_t handle, uint64_t *ret_size)
+{
+	struct handle *h = handles_get(t->handles, handle);
+	struct asking *a;
+	bool waits = false;
+
+	if (!h || h->ops != &file_query)
+		return false;
+	mutex_lock(&h->lock);
+	a = h->state;
+	*ret_size = 0;
+	if (!a->by_read && a->exchange)
+		*ret_size = exchange_extent(a->exchange, &waits);
+	/* How long the answer of a tail will be is not known. The first read that ends early tells the kernel. */
+	if (waits)
+		*ret_size = (*ret_size + LIMIT_ANSWER_BYTES + PAGE) / PAGE * PAGE;
+	mutex_unlock(&h->lock);
+	return *ret_size > 0;
+}
+
+/* Of the caller's last transcript, for fstat. */
+static int query_size(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
+                      struct err *e)
+{
+	struct lineage l;
+	struct post *p;
+	bool waits;
+
+	callers_lineage(t->callers, who, &l);
+	p = callers_find(t->callers, &l, node_place(n), POST_ANSWER);
+	*ret = p ? exchange_extent(exchange_of(p), &waits) : 0;
+	post_unref(p);
+	return 0;
 }
 
 /* `>` empties what has no content of its own. */
@@ -60,14 +127,21 @@ static int query_truncate(struct tree *t, const struct caller *who, struct handl
 
 static void query_release(struct tree *t, struct handle *h)
 {
-	if (h->state)
-		exchange_end(t, h->state);
+	struct asking *a = h->state;
+
+	if (!a)
+		return;
+	if (a->exchange)
+		exchange_end(t, a->exchange);
+	mem_free(a);
 	h->state = NULL;
 }
 
 const struct file_ops file_query = {
+	.open = query_open,
 	.write = query_write,
 	.read = query_read,
 	.truncate = query_truncate,
 	.release = query_release,
+	.size = query_size,
 };

@@ -66,6 +66,11 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t node, int flags
 int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off, size_t n, struct buf *ret);
 /* Returns n or an error. */
 long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off, const void *p, size_t n);
+/*
+ * After a write to `query`: how far the file reaches by now, when the kernel has to be told. sendfile reads through its page cache and stops
+ * at the size that it knows. False for other files, and for who reads by read(2).
+ */
+bool tree_grew(struct tree *t, uint64_t handle, uint64_t *ret_size);
 int tree_flush(struct tree *t, const struct caller *who, uint64_t handle);
 int tree_fsync(struct tree *t, const struct caller *who, uint64_t handle);
 void tree_release(struct tree *t, uint64_t handle);

@@ -5,6 +5,7 @@
 #include "t.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@
 #include "base/limits.h"
 #include "tree/error_file.h"
 #include "tree/exchange.h"
+#include "tree/handle.h"
 
 /* ---- the tenant ---- */
 
@@ -75,7 +77,22 @@ static int start(void **state)
 	handle.node = node_query;
 	enter_error = 0;
 	answer_bytes = 0;
-	return callers_new(&tree.callers, NULL);
+	handle.flags = O_RDWR;
+	T_OK(callers_new(&tree.callers, NULL));
+	return file_query.open(&tree, &caller, &handle, NULL);
+}
+
+/* The handle is closed, and another one opened. */
+static void reopen(void)
+{
+	file_query.release(&tree, &handle);
+	T_OK(file_query.open(&tree, &caller, &handle, NULL));
+}
+
+struct handle *handles_get(struct handles *hs, uint64_t index)
+{
+	handle.ops = &file_query;
+	return &handle;
 }
 
 static int stop(void **state)
@@ -272,10 +289,10 @@ static void tail_at_read(void **state)
 static void tail_at_release(void **state)
 {
 	T_OK(write_at(0, "1"));
-	file_query.release(&tree, &handle);
+	reopen();
 	expect_results("id\t1\n");
 	T_OK(write_at(0, "x"));
-	file_query.release(&tree, &handle);
+	reopen();
 	expect_error("number 1: 'x' is not a number\n");
 	expect_no_results(EINVAL);
 }
@@ -338,7 +355,7 @@ static void suspended_meanwhile(void **state)
 	T_OK(write_at(0, "1"));
 	enter_error = -EACCES;
 	expect_no_results(EACCES);
-	file_query.release(&tree, &handle);
+	reopen();
 	expect_no_results(EACCES);
 	T_ERR(write_at(0, "2\n"), EACCES);
 	enter_error = 0;
@@ -348,7 +365,7 @@ static void tail_answered_after_suspension(void **state)
 {
 	T_OK(write_at(0, "1"));
 	enter_error = -EACCES;
-	file_query.release(&tree, &handle);
+	reopen();
 	enter_error = 0;
 	expect_results("id\t1\n");
 }
@@ -509,6 +526,37 @@ static void answers_are_whole(void **state)
 	assert_int_equal(bad, 0);
 }
 
+static uint64_t told(void)
+{
+	uint64_t size = 0;
+
+	return tree_grew(&tree, 0, &size) ? size : 0;
+}
+
+/* The kernel is told sizes for sendfile, until a read shows that there is none. */
+static void sizes_for_sendfile(void **state)
+{
+	uint64_t size;
+	char got[8192];
+
+	assert_int_equal(told(), 0);
+	T_OK(write_at(0, "1\n"));
+	assert_int_equal(told(), 7);
+	T_OK(file_query.size(&tree, &caller, node_query, &size, NULL));
+	assert_int_equal(size, 7);
+	T_OK(read_at(0, 4096, got));
+	T_OK(write_at(7, "2"));
+	assert_true(told() > LIMIT_ANSWER_BYTES && told() % 4096 == 0);
+	T_OK(read_at(0, 4096, got));
+	assert_int_equal(told(), 13);
+	T_OK(read_at(8, 100, got));
+	assert_int_equal(told(), 0);
+	handle.flags = O_WRONLY;
+	reopen();
+	T_OK(write_at(0, "1\n"));
+	assert_int_equal(told(), 0);
+}
+
 static void truncation(void **state)
 {
 	T_OK(file_query.truncate(&tree, &caller, &handle, 0, NULL));
@@ -543,6 +591,7 @@ int main(void)
 		TEST(batch_of_two_processes),
 		TEST(results_wait_for_the_query),
 		TEST(answers_are_whole),
+		TEST(sizes_for_sendfile),
 		TEST(truncation),
 	};
 
