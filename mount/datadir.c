@@ -23,7 +23,7 @@
 #define FORMAT_LINE    "ruvectorfs 1\n"
 #define WAIT_ENDING_NS 30000000000ull
 #define WAIT_ANY_NS    2000000000ull
-#define POLL_US	       20000
+#define POLL_US        20000
 
 static int make_dir(const char *data, bool read_only, struct err *e)
 {
@@ -159,8 +159,8 @@ static int parse_format(const char *path, const char *text, struct err *e)
 		return err_set(e, -EINVAL, "%s: not a format file of ruvectorfs", path);
 	if (version > FORMAT_VERSION)
 		return err_set(e, -EINVAL,
-			       "%s: the data is of format %u, this program knows up to %d", path,
-			       version, FORMAT_VERSION);
+		               "%s: the data is of format %u, this program knows up to %d", path,
+		               version, FORMAT_VERSION);
 	return 0;
 }
 
@@ -176,14 +176,14 @@ static int check_format(const char *data, bool read_only, struct err *e)
 		n = read(fd, text, sizeof(text) - 1);
 		close(fd);
 		return n < 0 ? err_set(e, -EIO, "%s: cannot be read", path)
-			     : parse_format(path, text, e);
+		             : parse_format(path, text, e);
 	}
 	if (errno != ENOENT)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	rc = check_unused(data, e);
 	if (rc == 0 && read_only)
 		rc = err_set(e, -ENOENT, "%s holds no data of ruvectorfs, and -o ro makes none",
-			     data);
+		             data);
 	return rc < 0 ? rc : write_format(data, path, e);
 }
 

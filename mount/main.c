@@ -155,9 +155,9 @@ int main(int argc, char **argv)
 	int rc = options_parse(&o, argc, argv);
 
 	log_to_stderr();
-	log_set_level(o.debug	     ? LOG_LEVEL_DEBUG
-		      : o.foreground ? LOG_LEVEL_INFO
-				     : LOG_LEVEL_WARNING);
+	log_set_level(o.debug        ? LOG_LEVEL_DEBUG
+	              : o.foreground ? LOG_LEVEL_INFO
+	                             : LOG_LEVEL_WARNING);
 	if (rc == 0)
 		rc = run(&o);
 	options_release(&o);

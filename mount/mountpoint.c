@@ -86,7 +86,7 @@ static int take_off(const char *path, struct err *e)
 		rc = fusermount(path);
 	if (rc < 0)
 		return err_set(e, rc, "%s: a dead mount that cannot be taken off: %s", path,
-			       strerror(-rc));
+		               strerror(-rc));
 	return 0;
 }
 
@@ -105,7 +105,7 @@ static int clear_dead(const char *path, struct err *e)
 
 		if (!is_ours(path))
 			return err_set(e, -ENOTCONN,
-				       "%s: a dead mount of another kind: unmount it first", path);
+			               "%s: a dead mount of another kind: unmount it first", path);
 		rc = take_off(path, e);
 		if (rc < 0)
 			return rc;
@@ -124,7 +124,7 @@ static int check_empty(const char *path, struct err *e)
 	while (rc == 0 && (entry = readdir(d)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
 			rc = err_set(e, -ENOTEMPTY, "%s: not empty, so it cannot be mounted on",
-				     path);
+			             path);
 	closedir(d);
 	return rc;
 }

@@ -78,7 +78,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = MAX_WRITE;
 	conn->max_background = MAX_BACKGROUND;
 	conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_POSIX_ACL |
-				  FUSE_CAP_READDIRPLUS);
+	                          FUSE_CAP_READDIRPLUS);
 	conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
 	m->ready(m->ready_ctx);
 }
@@ -116,7 +116,7 @@ static unsigned set_flags(int to_set)
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		what |= TREE_SET_SIZE;
 	if (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |
-		      FUSE_SET_ATTR_MTIME_NOW))
+	              FUSE_SET_ATTR_MTIME_NOW))
 		what |= TREE_SET_TIMES;
 	return what;
 }
@@ -132,13 +132,13 @@ static void forget_dependents(fuse_req_t req, fuse_ino_t ino)
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
-		       struct fuse_file_info *fi)
+                       struct fuse_file_info *fi)
 {
 	struct caller who = caller_of(req);
 	unsigned what = set_flags(to_set);
 	struct tree_entry e;
 	int rc = tree_setattr(tree_of(req), &who, ino, fi ? fi->fh : TREE_NO_HANDLE, what, attr,
-			      &e);
+	                      &e);
 
 	if (rc == 0 && (what & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID)))
 		forget_dependents(req, ino);
@@ -171,7 +171,7 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-		      const char *new_name, unsigned flags)
+                      const char *new_name, unsigned flags)
 {
 	struct caller who = caller_of(req);
 	int rc = tree_rename(tree_of(req), &who, parent, name, new_parent, new_name, flags);
@@ -211,7 +211,7 @@ static void after_open(fuse_req_t req, struct tree *t, uint64_t handle, int sent
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-		      struct fuse_file_info *fi)
+                      struct fuse_file_info *fi)
 {
 	struct tree *t = tree_of(req);
 	struct caller who = caller_of(req);
@@ -246,7 +246,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		    struct fuse_file_info *fi)
+                    struct fuse_file_info *fi)
 {
 	struct buf data BUF_AUTO = BUF_INIT;
 	struct caller who = caller_of(req);
@@ -270,7 +270,7 @@ static void tell_size(fuse_req_t req, fuse_ino_t ino, uint64_t size)
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
-		     struct fuse_file_info *fi)
+                     struct fuse_file_info *fi)
 {
 	struct caller who = caller_of(req);
 	long n = tree_write(tree_of(req), &who, fi->fh, (uint64_t)off, data, size);
@@ -342,7 +342,7 @@ static int add_entry(void *ctx, const struct tree_dirent *d)
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi)
+                       struct fuse_file_info *fi)
 {
 	struct caller who = caller_of(req);
 	struct dir_reply r = { req, mem_alloc(size, 1), 0, size };
@@ -382,7 +382,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 /* ---- extended attributes ---- */
 
 static void reply_xattr(fuse_req_t req, const char *op, int rc, const struct buf *value,
-			size_t size)
+                        size_t size)
 {
 	if (rc < 0)
 		reply(req, op, rc);
@@ -413,7 +413,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-			size_t size, int flags)
+                        size_t size, int flags)
 {
 	struct caller who = caller_of(req);
 

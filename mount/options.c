@@ -15,7 +15,7 @@
 #include "tenant/quota.h"
 
 #define THREADS_DEFAULT 128
-#define THREADS_MAX	4096
+#define THREADS_MAX     4096
 
 static const char usage[] =
 	"usage: ruvectorfs [-f] [-d] [-o OPTION,...] DATA MOUNTPOINT\n"
@@ -35,16 +35,16 @@ static const char usage[] =
 
 /* For mount(8) and fstab, or what is so anyway. */
 static const char *const ignored[] = {
-	"nofail",     "_netdev",     "user",	 "users",      "nouser", "owner",
-	"group",      "auto",	     "noauto",	 "defaults",   "rw",	 "default_permissions",
-	"relatime",   "strictatime", "lazytime", "nolazytime", "loud",	 "silent",
-	"async",      "suid",	     "dev",	 "exec",       "atime",	 "diratime",
+	"nofail",     "_netdev",     "user",     "users",      "nouser", "owner",
+	"group",      "auto",        "noauto",   "defaults",   "rw",     "default_permissions",
+	"relatime",   "strictatime", "lazytime", "nolazytime", "loud",   "silent",
+	"async",      "suid",        "dev",      "exec",       "atime",  "diratime",
 	"noiversion", "iversion",    NULL,
 };
 
 /* Handed to libfuse. */
 static const char *const for_fuse[] = {
-	"nosuid",  "nodev",	 "noexec",	  "noatime",	  "nodiratime", "sync",
+	"nosuid",  "nodev",      "noexec",        "noatime",      "nodiratime", "sync",
 	"dirsync", "norelatime", "nostrictatime", "auto_unmount", NULL,
 };
 

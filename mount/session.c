@@ -69,10 +69,10 @@ static int open_data(struct running *r, struct err *e)
 	const struct options *o = r->o->options;
 	struct tenants_options to = { .data = o->data, .read_only = o->read_only, .tier = o->tier };
 	struct tree_options tr = { .data = o->data,
-				   .version = RUVECTORFS_VERSION,
-				   .read_only = o->read_only,
-				   .root_uid = geteuid(),
-				   .root_gid = getegid() };
+		                   .version = RUVECTORFS_VERSION,
+		                   .read_only = o->read_only,
+		                   .root_uid = geteuid(),
+		                   .root_gid = getegid() };
 	int rc;
 
 	r->workers = workers_new(n_cores());
@@ -170,7 +170,7 @@ static int serve(struct running *r)
 	fuse_loop_cfg_set_clone_fd(config, 0);
 	fuse_loop_cfg_set_max_threads(config, threads);
 	fuse_loop_cfg_set_idle_threads(config,
-				       threads < MAX_IDLE_THREADS ? threads : MAX_IDLE_THREADS);
+	                               threads < MAX_IDLE_THREADS ? threads : MAX_IDLE_THREADS);
 	rc = fuse_session_loop_mt(r->mount.session, config);
 	fuse_loop_cfg_destroy(config);
 	return rc;

@@ -19,7 +19,7 @@
 static struct owner top_owner(const struct tree *t, struct node n)
 {
 	struct owner o = { t->options.root_uid, t->options.root_gid,
-			   file_kind(n.kind)->mode & 07777 };
+		           file_kind(n.kind)->mode & 07777 };
 
 	if (n.kind == NODE_TENANTS)
 		tenants_dir_owner(t->tenants, &o);
@@ -27,7 +27,7 @@ static struct owner top_owner(const struct tree *t, struct node n)
 }
 
 static int collection_owner(struct tree *t, struct node n, struct owner *ret,
-			    uint64_t *ret_created_ns, struct err *e)
+                            uint64_t *ret_created_ns, struct err *e)
 {
 	struct collection_info info;
 	struct inside in;
@@ -45,7 +45,7 @@ static int collection_owner(struct tree *t, struct node n, struct owner *ret,
 }
 
 int attr_owner(struct tree *t, struct node n, struct owner *ret, uint64_t *ret_created_ns,
-	       struct err *e)
+               struct err *e)
 {
 	struct tenant_info info;
 	uint32_t tenant;
@@ -111,7 +111,7 @@ static void fill_owner(const struct tree *t, struct node n, const struct owner *
 
 /* A file that cannot be read now (suspended, nothing asked yet) has no size, and stat of it works. */
 static int fill_size(struct tree *t, const struct caller *who, struct node n, struct stat *st,
-		     struct err *e)
+                     struct err *e)
 {
 	const struct file_ops *ops = file_kind(n.kind)->ops;
 	struct buf text BUF_AUTO = BUF_INIT;
@@ -138,7 +138,7 @@ static void fill_times(struct tree_entry *ret, struct node n, uint64_t created_n
 {
 	const struct file_kind *k = file_kind(n.kind);
 	struct timespec ts = { .tv_sec = (time_t)(created_ns / 1000000000u),
-			       .tv_nsec = (long)(created_ns % 1000000000u) };
+		               .tv_nsec = (long)(created_ns % 1000000000u) };
 	bool listed = n.kind == NODE_RECEIPT || n.kind == NODE_VECTOR;
 
 	ret->attr.st_atim = ret->attr.st_mtim = ret->attr.st_ctim = ts;
@@ -149,7 +149,7 @@ static void fill_times(struct tree_entry *ret, struct node n, uint64_t created_n
 }
 
 int attr_entry(struct tree *t, const struct caller *who, struct node n, struct tree_entry *ret,
-	       struct err *e)
+               struct err *e)
 {
 	const struct file_kind *k = file_kind(n.kind);
 	struct node shown = n;
@@ -196,7 +196,7 @@ static int set_collection_owner(struct tree *t, struct node n, const struct owne
 }
 
 static int set_owner(struct tree *t, struct node n, unsigned what, const struct stat *to,
-		     struct err *e)
+                     struct err *e)
 {
 	struct owner o;
 	uint64_t created_ns;
@@ -215,7 +215,7 @@ static int set_owner(struct tree *t, struct node n, unsigned what, const struct 
 }
 
 int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned what,
-	     const struct stat *to, struct err *e)
+             const struct stat *to, struct err *e)
 {
 	const struct file_kind *k = file_kind(n.kind);
 

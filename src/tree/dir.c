@@ -47,7 +47,7 @@ int dir_find_collection(struct inside *in, const char *name, uint32_t *ret_cid)
 /* ---- lookup ---- */
 
 static int lookup_static(struct tree *t, const struct caller *who, struct node parent,
-			 const char *name, struct node *ret)
+                         const char *name, struct node *ret)
 {
 	enum node_kind k = file_kind_by_name(dir_scope(parent.kind), name);
 	struct lineage l;
@@ -72,7 +72,7 @@ static int lookup_tenant(struct tree *t, const char *name, struct node *ret)
 }
 
 static int lookup_collection(struct tree *t, struct node parent, const char *name, struct node *ret,
-			     struct err *e)
+                             struct err *e)
 {
 	struct inside in;
 	uint32_t cid = 0;
@@ -87,7 +87,7 @@ static int lookup_collection(struct tree *t, struct node parent, const char *nam
 }
 
 static int lookup_listed(struct tree *t, const struct caller *who, struct node parent,
-			 const char *name, struct node *ret, struct err *e)
+                         const char *name, struct node *ret, struct err *e)
 {
 	struct inside in;
 	int rc = tree_enter(t, parent, file_kind(parent.kind)->access_read, &in, e);
@@ -100,7 +100,7 @@ static int lookup_listed(struct tree *t, const struct caller *who, struct node p
 }
 
 static int lookup(struct tree *t, const struct caller *who, struct node parent, const char *name,
-		  struct node *ret, struct err *e)
+                  struct node *ret, struct err *e)
 {
 	if (dir_scope(parent.kind))
 		return lookup_static(t, who, parent, name, ret);
@@ -115,7 +115,7 @@ static int lookup(struct tree *t, const struct caller *who, struct node parent, 
 
 /* A name that is not there is the answer to a question, not an error to be kept: `cp` and shells ask all the time. */
 int tree_lookup(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
-		struct tree_entry *ret)
+                struct tree_entry *ret)
 {
 	struct err e = { 0 };
 	struct node p, n;
@@ -131,7 +131,7 @@ int tree_lookup(struct tree *t, const struct caller *who, uint64_t parent, const
 /* ---- mkdir, rmdir ---- */
 
 static int mkdir_tenant(struct tree *t, const struct caller *who, const char *name,
-			struct node *ret, struct err *e)
+                        struct node *ret, struct err *e)
 {
 	struct owner o = { who->uid, who->gid, 0700 };
 	int rc = tenants_create(t->tenants, name, &o, &ret->number, e);
@@ -141,7 +141,7 @@ static int mkdir_tenant(struct tree *t, const struct caller *who, const char *na
 }
 
 static int mkdir_collection(struct tree *t, const struct caller *who, struct node parent,
-			    const char *name, mode_t mode, struct node *ret, struct err *e)
+                            const char *name, mode_t mode, struct node *ret, struct err *e)
 {
 	struct owner o = { who->uid, who->gid, mode & 01777 };
 	struct inside in;
@@ -156,17 +156,17 @@ static int mkdir_collection(struct tree *t, const struct caller *who, struct nod
 }
 
 static int make_dir(struct tree *t, const struct caller *who, struct node parent, const char *name,
-		    mode_t mode, struct node *ret, struct err *e)
+                    mode_t mode, struct node *ret, struct err *e)
 {
 	int rc;
 
 	*ret = (struct node){ 0 };
 	if (parent.kind == NODE_INGEST)
 		return err_set(e, -EPERM,
-			       "ingest/ takes files only: cp dir/* ingest/ instead of cp -r");
+		               "ingest/ takes files only: cp dir/* ingest/ instead of cp -r");
 	if (parent.kind != NODE_TENANTS && parent.kind != NODE_COLLECTIONS)
 		return err_set(e, -EPERM,
-			       "directories are made in tenants/ and in collections/ only");
+		               "directories are made in tenants/ and in collections/ only");
 	if (t->options.read_only)
 		return err_set(e, -EROFS, "the filesystem is mounted read-only");
 	rc = tenant_name_check(name, e);
@@ -178,7 +178,7 @@ static int make_dir(struct tree *t, const struct caller *who, struct node parent
 }
 
 int tree_mkdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
-	       mode_t mode, struct tree_entry *ret)
+               mode_t mode, struct tree_entry *ret)
 {
 	struct err e = { 0 };
 	struct node p, n;
@@ -265,7 +265,7 @@ static int unlink_file(struct tree *t, struct node parent, const char *name, str
 
 	if (!ops || !ops->unlink)
 		return err_set(e, -EPERM,
-			       "%s is part of its directory: rmdir the tenant or collection", name);
+		               "%s is part of its directory: rmdir the tenant or collection", name);
 	rc = tree_enter(t, parent, TENANT_WRITE, &in, e);
 	if (rc < 0)
 		return rc;
@@ -286,7 +286,7 @@ int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const
 }
 
 static int rename_file(struct tree *t, struct node from, const char *name, struct node to,
-		       const char *new_name, unsigned flags, struct err *e)
+                       const char *new_name, unsigned flags, struct err *e)
 {
 	const struct dir_ops *ops = dir_ops(from.kind);
 	struct inside in;
@@ -305,7 +305,7 @@ static int rename_file(struct tree *t, struct node from, const char *name, struc
 }
 
 int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
-		uint64_t new_parent, const char *new_name, unsigned flags)
+                uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	struct err e = { 0 };
 	struct node from, to;
@@ -319,7 +319,7 @@ int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const
 }
 
 static int create_node(struct tree *t, const struct caller *who, struct node parent,
-		       const char *name, struct node *ret, struct err *e)
+                       const char *name, struct node *ret, struct err *e)
 {
 	const struct dir_ops *ops = dir_ops(parent.kind);
 	struct inside in;
@@ -338,7 +338,7 @@ static int create_node(struct tree *t, const struct caller *who, struct node par
 }
 
 int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
-		mode_t mode, int flags, struct tree_entry *ret, uint64_t *ret_handle)
+                mode_t mode, int flags, struct tree_entry *ret, uint64_t *ret_handle)
 {
 	struct err e = { 0 };
 	struct node p, n;
@@ -402,8 +402,8 @@ static int list_static(const struct listing *l, uint64_t after)
 
 		if (f->scope & (unsigned)scope)
 			rc = list_node(l, f->name,
-				       (struct node){ (enum node_kind)k, l->dir.number, 0 },
-				       FIRST_COOKIE + 1 + k);
+			               (struct node){ (enum node_kind)k, l->dir.number, 0 },
+			               FIRST_COOKIE + 1 + k);
 	}
 	return rc;
 }
@@ -416,7 +416,7 @@ static int list_tenants(struct tree *t, const struct listing *l, uint64_t after)
 	while (rc == 0 && tenants_next(t->tenants, (uint32_t)after, &info) == 0) {
 		after = info.number;
 		rc = list_node(l, info.name, (struct node){ NODE_TENANT, info.number, 0 },
-			       FIRST_COOKIE + after);
+		               FIRST_COOKIE + after);
 	}
 	return rc;
 }
@@ -430,7 +430,7 @@ static int list_collections(const struct listing *l, struct inside *in, uint64_t
 		after = info.cid;
 		if (info.cid != in->cid)
 			rc = list_node(l, info.name, (struct node){ NODE_COLLECTION, info.cid, 0 },
-				       FIRST_COOKIE + after);
+			               FIRST_COOKIE + after);
 	}
 	return rc;
 }
@@ -441,7 +441,7 @@ static int list_item(void *ctx, const char *name, uint32_t item)
 	enum node_kind k = l->dir.kind == NODE_INGEST ? NODE_RECEIPT : NODE_VECTOR;
 
 	return list_node(l, name, (struct node){ k, l->dir.number, item },
-			 FIRST_COOKIE + (uint64_t)item);
+	                 FIRST_COOKIE + (uint64_t)item);
 }
 
 static int list_dots(const struct listing *l, uint64_t off)
@@ -480,7 +480,7 @@ static int list_dir(struct tree *t, struct listing *l, uint64_t off, struct err 
 }
 
 int tree_readdir(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off,
-		 int (*add)(void *ctx, const struct tree_dirent *d), void *ctx)
+                 int (*add)(void *ctx, const struct tree_dirent *d), void *ctx)
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };

@@ -9,9 +9,9 @@
 #include "tree/file.h"
 
 #define DIR_MODE (S_IFDIR | 0777)
-#define RO	 (S_IFREG | 0444)
-#define RW	 (S_IFREG | 0666)
-#define IN_BOTH	 (SCOPE_TENANT | SCOPE_COLLECTION)
+#define RO       (S_IFREG | 0444)
+#define RW       (S_IFREG | 0666)
+#define IN_BOTH  (SCOPE_TENANT | SCOPE_COLLECTION)
 
 static const struct file_kind kinds[NODE_N_KINDS] = {
 	[NODE_ROOT] = { .mode = S_IFDIR | 0755 },
@@ -21,39 +21,40 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	[NODE_TOP_ERROR] = { "error", SCOPE_TOP, RO, .per_caller = true, .ops = &file_error },
 	[NODE_TENANTS] = { "tenants", SCOPE_TOP, DIR_MODE },
 	[NODE_TENANT] = { .mode = DIR_MODE },
-	[NODE_COLLECTIONS] = { "collections", SCOPE_TENANT, DIR_MODE },
+	[NODE_COLLECTIONS] = { "collections", SCOPE_TENANT, DIR_MODE, .access_read = TENANT_READ,
+	                       .access_write = TENANT_WRITE },
 	[NODE_COLLECTION] = { .mode = DIR_MODE },
 	[NODE_INGEST] = { "ingest", IN_BOTH, DIR_MODE, .access_read = TENANT_READ,
-			  .access_write = TENANT_WRITE },
+	                  .access_write = TENANT_WRITE },
 	[NODE_RECEIPT] = { .mode = RW,
-			   .access_read = TENANT_READ,
-			   .access_write = TENANT_WRITE,
-			   .ops = &file_ingest },
+	                   .access_read = TENANT_READ,
+	                   .access_write = TENANT_WRITE,
+	                   .ops = &file_ingest },
 	[NODE_VECTORS] = { "vectors", IN_BOTH, DIR_MODE, .access_read = TENANT_READ,
-			   .access_write = TENANT_WRITE },
+	                   .access_write = TENANT_WRITE },
 	[NODE_VECTOR] = { .mode = RW,
-			  .access_read = TENANT_READ,
-			  .access_write = TENANT_WRITE,
-			  .ops = &file_vector },
+	                  .access_read = TENANT_READ,
+	                  .access_write = TENANT_WRITE,
+	                  .ops = &file_vector },
 	[NODE_DELETE] = { "delete", IN_BOTH, RW, .access_read = TENANT_READ,
-			  .access_write = TENANT_WRITE, .ops = &file_delete },
+	                  .access_write = TENANT_WRITE, .ops = &file_delete },
 	[NODE_QUERY] = { "query", IN_BOTH, RW, .per_caller = true, .access_read = TENANT_READ,
-			 .access_write = TENANT_READ, .ops = &file_query },
+	                 .access_write = TENANT_READ, .ops = &file_query },
 	[NODE_RESULTS] = { "results", IN_BOTH, RO, .per_caller = true, .access_read = TENANT_READ,
-			   .access_write = TENANT_READ, .ops = &file_results },
+	                   .access_write = TENANT_READ, .ops = &file_results },
 	[NODE_ERROR] = { "error", IN_BOTH, RO, .per_caller = true, .access_read = TENANT_READ,
-			 .access_write = TENANT_READ, .ops = &file_error },
+	                 .access_write = TENANT_READ, .ops = &file_error },
 	[NODE_CONFIG] = { "config", IN_BOTH, RW, .access_read = TENANT_READ,
-			  .access_write = TENANT_WRITE, .ops = &file_config },
+	                  .access_write = TENANT_WRITE, .ops = &file_config },
 	[NODE_STATS] = { "stats", IN_BOTH, RO, .ops = &file_stats },
 	[NODE_INTEGRITY] = { "integrity", IN_BOTH, RW, .access_read = TENANT_READ,
-			     .access_write = TENANT_READ, .ops = &file_integrity },
+	                     .access_write = TENANT_READ, .ops = &file_integrity },
 	[NODE_QUOTA] = { "quota", SCOPE_TENANT, S_IFREG | 0644, .roots = true,
-			 .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
-			 .ops = &file_quota },
+	                 .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
+	                 .ops = &file_quota },
 	[NODE_STATUS] = { "status", IN_BOTH, S_IFREG | 0644, .roots = true,
-			  .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
-			  .ops = &file_status },
+	                  .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
+	                  .ops = &file_status },
 };
 
 const struct file_kind *file_kind(enum node_kind k)

@@ -27,7 +27,7 @@ struct handle {
 	struct node node;
 	const struct file_ops *ops;
 	int flags;                  /* of open(2) */
-	bool failed;                /* a write was refused: all later ones are too, where ops say so */
+	bool failed;                /* the last write or flush was refused */
 	bool has_snapshot;          /* counted in tree->snapshots */
 	bool applied;               /* a control write was: a lone newline that follows is its end */
 	struct buf snapshot;        /* what reads give: rendered at open, stable */

@@ -14,9 +14,9 @@
 #include "base/mem.h"
 #include "tree/handle.h"
 
-#define CHUNK	 256u
+#define CHUNK    256u
 #define N_CHUNKS (LIMIT_HANDLES / CHUNK)
-#define NONE	 UINT32_MAX
+#define NONE     UINT32_MAX
 
 struct slot {
 	struct handle handle;
@@ -27,8 +27,8 @@ struct slot {
 struct handles {
 	struct mutex lock;
 	_Atomic(struct slot *) chunks[N_CHUNKS]; /* set once, under lock */
-	uint32_t n;				 /* slots made so far; lock */
-	uint32_t first_free;			 /* lock */
+	uint32_t n;                              /* slots made so far; lock */
+	uint32_t first_free;                     /* lock */
 };
 
 int handles_new(struct handles **ret, struct err *e)
@@ -74,7 +74,7 @@ static int slot_take_locked(struct handles *hs, uint32_t *ret, struct err *e) RE
 	}
 	if (hs->n == LIMIT_HANDLES)
 		return err_set(e, -EMFILE, "%u files of this mount are open, the limit",
-			       LIMIT_HANDLES);
+		               LIMIT_HANDLES);
 	if (hs->n % CHUNK == 0) {
 		chunk = mem_zalloc(CHUNK, sizeof(*chunk));
 		if (!chunk)

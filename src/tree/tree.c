@@ -91,7 +91,7 @@ int tree_node(uint64_t number, struct node *ret, struct err *e)
 }
 
 int tree_enter(struct tree *t, struct node n, enum tenant_access access, struct inside *ret,
-	       struct err *e)
+               struct err *e)
 {
 	*ret = (struct inside){ 0 };
 	if (n.number == 0)
@@ -111,18 +111,33 @@ static bool is_failure(int rc)
 	return rc != -ENOENT && rc != -ENODATA && rc != -ENODEV;
 }
 
+static void post(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e)
+{
+	if (e->code != rc || !e->text[0])
+		err_set(e, rc, "%s", strerror(-rc));
+	error_post(t, who, n, e);
+}
+
 int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e)
 {
 	struct inside in;
 
-	if (e->code != rc || !e->text[0])
-		err_set(e, rc, "%s", strerror(-rc));
-	error_post(t, who, n, e);
+	post(t, who, n, rc, e);
 	if (is_failure(rc) && n.number &&
-	    tenant_enter(t->tenants, n.number, TENANT_ADMIN, &in, NULL) == 0) {
+	    tenant_enter(t->tenants, n.number, TENANT_LOOK, &in, NULL) == 0) {
 		tenant_count_error(&in);
 		tenant_leave(&in);
 	}
+	return rc;
+}
+
+/* One failure of a handle is counted once: what is refused after it, and at its close, is the same one. */
+static int handle_fail(struct tree *t, const struct caller *who, struct handle *h, bool again,
+                       int rc, struct err *e)
+{
+	if (!again)
+		return tree_fail(t, who, h->node, rc, e);
+	post(t, who, h->node, rc, e);
 	return rc;
 }
 
@@ -141,7 +156,7 @@ int tree_getattr(struct tree *t, const struct caller *who, uint64_t number, stru
 
 /* Control files take any size and keep their own; by path only "empty it" is meant. */
 static int set_size(struct tree *t, const struct caller *who, struct node n, uint64_t handle,
-		    uint64_t size, struct err *e)
+                    uint64_t size, struct err *e)
 {
 	const struct file_ops *ops = file_kind(n.kind)->ops;
 	struct handle *h = handle == TREE_NO_HANDLE ? NULL : handles_get(t->handles, handle);
@@ -151,12 +166,12 @@ static int set_size(struct tree *t, const struct caller *who, struct node n, uin
 		return err_set(e, -EISDIR, "a directory has no size to be set");
 	if (!ops->truncate)
 		return ops->control || ops->write
-			       ? 0
-			       : err_set(e, -EPERM, "the file cannot be written");
+		               ? 0
+		               : err_set(e, -EPERM, "the file cannot be written");
 	if (!h)
 		return size == 0
-			       ? 0
-			       : err_set(e, -EINVAL, "a size can be set only through an open file");
+		               ? 0
+		               : err_set(e, -EINVAL, "a size can be set only through an open file");
 	mutex_lock(&h->lock);
 	rc = ops->truncate(t, who, h, size, e);
 	mutex_unlock(&h->lock);
@@ -164,7 +179,7 @@ static int set_size(struct tree *t, const struct caller *who, struct node n, uin
 }
 
 static int setattr(struct tree *t, const struct caller *who, struct node n, uint64_t handle,
-		   unsigned what, const struct stat *to, struct err *e)
+                   unsigned what, const struct stat *to, struct err *e)
 {
 	struct inside in;
 	int rc = 0;
@@ -180,7 +195,7 @@ static int setattr(struct tree *t, const struct caller *who, struct node n, uint
 }
 
 int tree_setattr(struct tree *t, const struct caller *who, uint64_t number, uint64_t handle,
-		 unsigned what, const struct stat *to, struct tree_entry *ret)
+                 unsigned what, const struct stat *to, struct tree_entry *ret)
 {
 	struct err e = { 0 };
 	struct node n;
@@ -274,7 +289,7 @@ static int open_handle(struct tree *t, const struct caller *who, struct handle *
 }
 
 int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags,
-		   uint64_t *ret_handle, struct err *e)
+                   uint64_t *ret_handle, struct err *e)
 {
 	struct handle *h;
 	int rc = check_open(t, n, flags, e);
@@ -295,7 +310,7 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 }
 
 int tree_open(struct tree *t, const struct caller *who, uint64_t number, int flags,
-	      uint64_t *ret_handle, bool *ret_noflush)
+              uint64_t *ret_handle, bool *ret_noflush)
 {
 	struct err e = { 0 };
 	struct node n;
@@ -312,7 +327,7 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t number, int fla
 /* ---- read, write ---- */
 
 static int read_locked(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-		       size_t n, struct buf *ret, struct err *e)
+                       size_t n, struct buf *ret, struct err *e)
 {
 	struct inside in;
 	int rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_read, &in, e);
@@ -336,7 +351,7 @@ static int bad_handle(struct err *e)
 }
 
 int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off, size_t n,
-	      struct buf *ret)
+              struct buf *ret)
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
@@ -352,13 +367,13 @@ int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_
 
 /* One write is one unit, wherever it is said to stand. Some programs write the newline by itself: it ends what was applied. */
 static long write_control(struct tree *t, const struct caller *who, struct handle *h, const char *p,
-			  size_t n, struct err *e)
+                          size_t n, struct err *e)
 {
 	int rc;
 
 	if (n > LIMIT_CONTROL_WRITE)
 		return err_set(e, -E2BIG, "a write of %zu bytes to a control file, at most %d", n,
-			       LIMIT_CONTROL_WRITE);
+		               LIMIT_CONTROL_WRITE);
 	if (h->applied && n == 1 && p[0] == '\n')
 		return 1;
 	rc = h->ops->control(t, who, h->node, p, n, e);
@@ -367,7 +382,7 @@ static long write_control(struct tree *t, const struct caller *who, struct handl
 }
 
 static long write_locked(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-			 const void *p, size_t n, struct err *e)
+                         const void *p, size_t n, struct err *e)
 {
 	struct inside in;
 	long rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_write, &in, e);
@@ -385,18 +400,21 @@ static long write_locked(struct tree *t, const struct caller *who, struct handle
 }
 
 long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off,
-		const void *p, size_t n)
+                const void *p, size_t n)
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
+	bool again;
 	long rc;
 
 	if (!h || !h->ops)
 		return bad_handle(&e);
 	mutex_lock(&h->lock);
 	rc = write_locked(t, who, h, off, p, n, &e);
+	again = h->failed && h->ops->flush;
+	h->failed = rc < 0;
 	mutex_unlock(&h->lock);
-	return rc < 0 ? tree_fail(t, who, h->node, (int)rc, &e) : rc;
+	return rc < 0 ? handle_fail(t, who, h, again, (int)rc, &e) : rc;
 }
 
 /* Not refused by a status here: what is committed asks for itself, and closing a file that was only read is always fine. */
@@ -404,6 +422,7 @@ int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
+	bool again;
 	int rc;
 
 	if (!h || !h->ops)
@@ -412,8 +431,10 @@ int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 		return 0;
 	mutex_lock(&h->lock);
 	rc = h->ops->flush(t, who, h, &e);
+	again = h->failed;
+	h->failed = rc < 0;
 	mutex_unlock(&h->lock);
-	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
+	return rc < 0 ? handle_fail(t, who, h, again, rc, &e) : 0;
 }
 
 int tree_fsync(struct tree *t, const struct caller *who, uint64_t handle)
@@ -457,7 +478,7 @@ static void limit_statfs(struct tree *t, struct node n, struct statvfs *st)
 		st->f_bsize = st->f_frsize = STATFS_BLOCK;
 		st->f_blocks = max_bytes / STATFS_BLOCK;
 		st->f_bfree = st->f_bavail = bytes < max_bytes ? (max_bytes - bytes) / STATFS_BLOCK
-							       : 0;
+		                                               : 0;
 	}
 	if (max_vectors != QUOTA_UNLIMITED) {
 		st->f_files = max_vectors;

@@ -14,7 +14,7 @@
 #include "tree/file.h"
 #include "vector/json.h"
 
-#define PREFIX	   "user."
+#define PREFIX     "user."
 #define PREFIX_LEN 5
 
 static bool has_metadata(struct node n, const char *name)
@@ -70,7 +70,7 @@ static int get(struct tree *t, struct node n, const char *name, struct buf *ret,
 }
 
 int tree_getxattr(struct tree *t, const struct caller *who, uint64_t number, const char *name,
-		  struct buf *ret)
+                  struct buf *ret)
 {
 	struct err e = { 0 };
 	struct node n;
@@ -203,10 +203,9 @@ static int change_locked(struct tree *t, struct node n, const struct change *c, 
 		rc = err_nomem(e);
 	if (rc == 0 && text.len > LIMIT_METADATA)
 		rc = err_set(e, -E2BIG, "the metadata would have %zu bytes, at most %u", text.len,
-			     LIMIT_METADATA);
+		             LIMIT_METADATA);
 	if (rc == 0)
-		rc = engine_set_metadata(in.engine, n.number, n.item, text.len ? text.data : NULL,
-					 text.len, e);
+		rc = tenant_set_metadata(&in, n.item, text.len ? text.data : NULL, text.len, e);
 	tree_leave(&in);
 	return rc;
 }
@@ -232,7 +231,7 @@ static int check_value(const struct change *c, struct err *e)
 }
 
 static int change(struct tree *t, const struct caller *who, uint64_t number, const char *name,
-		  struct change *c)
+                  struct change *c)
 {
 	struct err e = { 0 };
 	struct node n;
@@ -255,7 +254,7 @@ static int change(struct tree *t, const struct caller *who, uint64_t number, con
 }
 
 int tree_setxattr(struct tree *t, const struct caller *who, uint64_t number, const char *name,
-		  const void *value, size_t n, int flags)
+                  const void *value, size_t n, int flags)
 {
 	struct change c = { .value = n ? value : "", .len = n, .flags = flags };
 

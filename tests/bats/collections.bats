@@ -63,15 +63,16 @@ setup() {
     run rmdir collections/b
     assert_failure
     assert_output --partial "not empty"
-    exec 5> collections/b/ingest/more 6< collections/b/config
-    printf '1 2\n3 4\n5' >&5
+    exec 6< collections/b/config
+    hold_write collections/b/ingest/more '1 2\n3 4\n5'
     rm collections/b/vectors/x
     rmdir collections/b
     run cat <&6
     assert_output --partial "No such device"
-    run bash -c 'echo 1 2 >&5'
-    assert_output --partial "No such device"
-    exec 5>&- 6<&-
+    hold_more " 6"
+    assert_equal "$HELD_SAYS" "No such device"
+    hold_kill
+    exec 6<&-
     run ls collections
     assert_output ""
     mkdir collections/b

@@ -7,9 +7,11 @@
 #   daemon_pid           prints the daemon's pid
 #   public_mnt, as_user  for tests with other users, below
 #   poll SECONDS CMD...  repeats CMD until it succeeds; fails after SECONDS
+#   put FILE             standard input to FILE by cp: one batch, where bash's printf writes each line by itself
 #
 # teardown does umount_fs; a file that has its own calls it there. Access that may hang stands behind `timeout -k`.
 
+bats_require_minimum_version 1.5.0
 bats_load_library bats-support
 bats_load_library bats-assert
 bats_load_library bats-file
@@ -34,6 +36,11 @@ poll() { # SECONDS CMD...
     done
 }
 
+put() { # FILE
+    cat > "$BATS_TEST_TMPDIR/put"
+    cp "$BATS_TEST_TMPDIR/put" "$1"
+}
+
 daemon_pid() {
     echo "$DAEMON"
 }
@@ -49,29 +56,51 @@ fs_answers() {
 
 # The daemon ended, or it answers.
 fs_settled() {
-    ! kill -0 "$DAEMON" 2> /dev/null || fs_answers
+    daemon_ended || fs_answers
+}
+
+# In the background and no job of the test's shell, so that a plain `wait` in a test does not wait for it.
+start_daemon() { # CMD...
+    rm -f "$BATS_TEST_TMPDIR/daemon.status" "$BATS_TEST_TMPDIR/daemon.pid"
+    (
+        cd /
+        status=0
+        "$@" >> "$LOG" 2>&1 &
+        echo $! > "$BATS_TEST_TMPDIR/daemon.pid"
+        wait $! || status=$?
+        echo "$status" > "$BATS_TEST_TMPDIR/daemon.status"
+    ) > /dev/null 2>&1 3>&- &
+    disown
+    poll 5 test -s "$BATS_TEST_TMPDIR/daemon.pid"
+    DAEMON=$(< "$BATS_TEST_TMPDIR/daemon.pid")
 }
 
 mount_fs() { # [OPTIONS]
     [ -d "$MNT" ] || mkdir -p "$MNT" 2> /dev/null || :
-    "$RV_BIN/ruvectorfs" -f ${1:+-o "$1"} "$DATA" "$MNT" >> "$LOG" 2>&1 3>&- &
-    DAEMON=$!
-    poll 40 fs_settled || { show_log && return 1; }
-    fs_answers || { show_log && return 1; }
+    start_daemon "$RV_BIN/ruvectorfs" -f ${1:+-o "$1"} "$DATA" "$MNT"
+    if ! poll 40 fs_settled || ! fs_answers; then
+        show_log
+        force_end
+        return 1
+    fi
 }
 
 unmount_now() {
     if [ "$(id -u)" -eq 0 ]; then
-        umount "$MNT"
+        umount "$MNT" 2> /dev/null
     else
-        fusermount3 -u "$MNT"
+        fusermount3 -u "$MNT" 2> /dev/null
     fi
+}
+
+daemon_ended() {
+    [ -s "$BATS_TEST_TMPDIR/daemon.status" ]
 }
 
 # Nothing may be left of it, whatever the test did.
 force_end() {
-    kill -9 "$DAEMON" 2> /dev/null
-    wait "$DAEMON" 2> /dev/null
+    kill -9 "$DAEMON" 2> /dev/null || :
+    poll 10 daemon_ended || :
     DAEMON=
     umount -l "$MNT" 2> /dev/null || fusermount3 -uz "$MNT" 2> /dev/null || :
 }
@@ -83,19 +112,15 @@ no_reports() {
     fi
 }
 
-daemon_ended() {
-    ! kill -0 "$DAEMON" 2> /dev/null
-}
-
 # Waits for the daemon after whatever ended it; it must exit 0.
 wait_daemon() {
-    local status=0
+    local status
     if ! poll 60 daemon_ended; then
         show_log
         force_end
         return 1
     fi
-    wait "$DAEMON" || status=$?
+    status=$(< "$BATS_TEST_TMPDIR/daemon.status")
     DAEMON=
     if [ "$status" -ne 0 ]; then
         echo "the daemon exited with $status"
@@ -109,6 +134,7 @@ umount_fs() {
     cd /
     [ -n "$DAEMON" ] || return 0
     if ! poll 5 unmount_now; then
+        show_log
         force_end
         return 1
     fi
@@ -117,7 +143,7 @@ umount_fs() {
 
 kill9_fs() {
     kill -9 "$DAEMON"
-    wait "$DAEMON" 2> /dev/null || :
+    poll 30 daemon_ended
     DAEMON=
     no_reports
 }
@@ -132,6 +158,37 @@ teardown() {
     # after kill9_fs
     ! grep -q " $MNT fuse.ruvectorfs " /proc/mounts || umount -l "$MNT" || fusermount3 -uz "$MNT"
     [ -z "${PUBLIC_MNT:-}" ] || rmdir "$PUBLIC_MNT"
+}
+
+# ---- a writer that stops in the middle (every redirection of a shell sends a flush) ----
+
+# Writes TEXT (with \\n) to FILE in one write, and goes on only when told.
+hold_write() { # FILE TEXT
+    coproc HELD { exec python3 -c '
+import os, sys
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+os.write(fd, sys.argv[2].encode())
+print("written", flush=True)
+for line in sys.stdin:
+    try:
+        os.write(fd, line.encode())
+        print("written", flush=True)
+    except OSError as e:
+        print(e.strerror, flush=True)
+' "$1" "$(printf '%b' "$2")" 3>&-; }
+    # shellcheck disable=SC2034
+    read -r -t 20 HELD_SAYS <&"${HELD[0]}"
+}
+
+# Writes one more line; HELD_SAYS is "written" or the error.
+hold_more() { # LINE
+    echo "$1" >&"${HELD[1]}"
+    read -r -t 20 HELD_SAYS <&"${HELD[0]}"
+}
+
+hold_kill() {
+    kill -9 "$HELD_PID"
+    wait "$HELD_PID" 2> /dev/null || :
 }
 
 # ---- other users ----

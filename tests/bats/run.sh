@@ -9,6 +9,11 @@ if [ ! -c /dev/fuse ]; then
     echo "bats: 0 passed, 1 failed"
     exit 1
 fi
+if [ ! -x "$RV_BIN/ruvectorfs" ]; then
+    echo "bats: there is no $RV_BIN/ruvectorfs" >&2
+    echo "bats: 0 passed, 1 failed"
+    exit 1
+fi
 [ $# -gt 0 ] || set -- "$here"/*.bats
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
