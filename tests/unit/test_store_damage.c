@@ -318,6 +318,36 @@ static void damaged_rows(void **state)
 	T_OK(t_check(t->s, 2, 2, 0));
 }
 
+/* Of a batch that was sealed each block counts, also where no row that lives is in it. */
+static void damaged_blocks(void **state)
+{
+	static const struct {
+		off_t at;
+		const char *first;
+	} cases[] = {
+		{ 9, "the header of the segment is damaged" },
+		{ 4096 + 40, "an extent of batch 1 is damaged" },
+		{ 4096 + 64 + 60 * 32 + 3, "an extent of batch 1 is damaged" },
+		{ 3 * 4096 - 20, "an extent of batch 1 is damaged" },
+		{ 4 * 4096 + 50, "the seal of batch 1 is damaged" },
+	};
+	struct t_store *t = *state;
+	struct store_report report;
+
+	T_OK(t_put_extents(t->s, 1, 70, 1, 0, 60));
+	assert_int_equal(size_of(t->dir, "7.vectors.1"), 5 * 4096);
+	T_OK(t_put(t->s, 1, 60, 101, 1, NULL)); /* what stays is in the second extent */
+	for (size_t i = 0; i < 5; i++) {
+		flip(t->dir, "7.vectors.1", cases[i].at, 2);
+		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		flip(t->dir, "7.vectors.1", cases[i].at, 2);
+		assert_string_equal(report.first, cases[i].first);
+		assert_int_equal(report.checksum_errors, 1);
+	}
+	T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+	assert_string_equal(report.first, "");
+}
+
 static void damaged_parameters(void **state)
 {
 	struct t_store *t = *state;
@@ -397,6 +427,7 @@ int main(void)
 		TEST(failed_sync_ends_writing),
 		TEST(flips_are_found_or_harmless),
 		TEST(damaged_rows),
+		TEST(damaged_blocks),
 		TEST(damaged_parameters),
 		TEST(lost_commits_are_reported),
 		TEST(verification_can_be_stopped),
