@@ -184,11 +184,11 @@ static void remove_all(void **state)
 	struct t_store *t = *state;
 	struct store_row *rows = t_rows(50, 1, 40, 0);
 	struct store_commit c = { .cid = CID,
-				  .dimension = DIM,
-				  .durable = true,
-				  .remove_all = true,
-				  .rows = rows,
-				  .n_rows = 1 };
+		                  .dimension = DIM,
+		                  .durable = true,
+		                  .remove_all = true,
+		                  .rows = rows,
+		                  .n_rows = 1 };
 	struct store_commit empty = { .cid = CID, .durable = true, .remove_all = true };
 
 	T_OK(t_put(t->s, 1, 30, 0, 0, NULL));
@@ -234,11 +234,11 @@ static void tokens(void **state)
 	const uint8_t token[STORE_TOKEN_SIZE] = { 1, 2, 3 };
 	struct store_row *rows = t_rows(1, 2, 0, 0);
 	struct store_commit c = { .cid = CID,
-				  .dimension = DIM,
-				  .durable = true,
-				  .rows = rows,
-				  .n_rows = 2,
-				  .token = token };
+		                  .dimension = DIM,
+		                  .durable = true,
+		                  .rows = rows,
+		                  .n_rows = 2,
+		                  .token = token };
 	uint64_t seq;
 
 	T_OK(store_commit(t->s, &c, NULL));
@@ -261,11 +261,11 @@ static void receipts_are_kept_and_pruned(void **state)
 	struct receipt r = { .state = RECEIPT_COMMITTED }, back;
 	struct store_row *rows = t_rows(1, 2, 0, 0);
 	struct store_commit commit = { .cid = CID,
-				       .dimension = DIM,
-				       .durable = true,
-				       .rows = rows,
-				       .n_rows = 2,
-				       .receipt = &r };
+		                       .dimension = DIM,
+		                       .durable = true,
+		                       .rows = rows,
+		                       .n_rows = 2,
+		                       .receipt = &r };
 	uint32_t n;
 
 	c.config.receipts = 3;
@@ -463,9 +463,9 @@ static void newer_format_is_refused(void **state)
 	assert_string_equal(e.text, "the store has format 2, this version knows 1");
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	sqlite3_exec(db,
-		     "PRAGMA user_version=1; CREATE TRIGGER t AFTER INSERT ON rows BEGIN"
-		     " DELETE FROM rows; END",
-		     NULL, NULL, NULL);
+	             "PRAGMA user_version=1; CREATE TRIGGER t AFTER INSERT ON rows BEGIN"
+	             " DELETE FROM rows; END",
+	             NULL, NULL, NULL);
 	sqlite3_close(db);
 	T_ERR(store_open(t->dir, false, &t->s, NULL), EILSEQ);
 }
