@@ -188,6 +188,15 @@ static int scan(struct recovery *r, uint64_t after) REQUIRES(r->c->lock, r->c->m
 	return rc;
 }
 
+/* An image that is older than the list of what went would bring removed vectors back. */
+static int counts_agree(struct collection *c, struct err *e) REQUIRES(c->mu)
+{
+	uint64_t n;
+	int rc = store_count_rows(c->engine->store, c->cid, &n, e);
+
+	return rc == 0 && n != c->live ? -EILSEQ : rc;
+}
+
 static void start_over(struct collection *c, uint64_t next_num, uint32_t dim)
 	REQUIRES(c->lock, c->mu)
 {
@@ -213,6 +222,8 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 	c->has_image = rc != -ENOENT;
 	if (r.with_image)
 		rc = scan(&r, seq);
+	if (r.with_image && rc == 0)
+		rc = counts_agree(c, e);
 	c->image_generation = c->generation;
 	if (rc < 0) {
 		/* Whatever it was: without the image it can only be better. An unusable one is of another generation now. */

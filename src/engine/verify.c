@@ -5,7 +5,7 @@
  * page by page beside the writers; a page that seems to disagree is compared again between two commits, so a difference that
  * only was a moment's is no finding.
  *
- * Lock order: commit_gate, (store); link_gate, lock, mu.
+ * Lock order: maint, commit_gate, (store); link_gate, lock, mu.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -24,6 +24,7 @@ struct verifying {
 
 struct page_row {
 	uint64_t num;
+	uint64_t off;
 	uint32_t slot;
 };
 
@@ -31,7 +32,7 @@ struct page {
 	struct page_row rows[PAGE_ROWS];
 	size_t n;
 	uint64_t after; /* covers the numbers above it ... */
-	uint64_t last;	/* ... to this one */
+	uint64_t last;  /* ... to this one */
 };
 
 static void __attribute__((format(printf, 2, 3)))
@@ -49,7 +50,7 @@ finding(struct engine_report *r, const char *fmt, ...)
 /* ---- the store ---- */
 
 static int verify_store(struct verifying *v, int (*progress)(void *ctx, uint64_t rows), void *ctx,
-			struct err *e)
+                        struct err *e)
 {
 	struct collection *c = v->c;
 	struct store_report sr = { 0 };
@@ -115,7 +116,7 @@ static void verify_slots(struct verifying *v) REQUIRES_SHARED(v->c->lock)
 	if (c->lost_rows) {
 		v->report->disagreements += c->lost_rows;
 		finding(v->report, "%llu rows could not be read when the store was opened",
-			(unsigned long long)c->lost_rows);
+		        (unsigned long long)c->lost_rows);
 	}
 	mutex_unlock(&c->mu);
 }
@@ -134,7 +135,7 @@ static int verify_graph(struct verifying *v, struct err *e) REQUIRES_SHARED(v->c
 		finding(r, "%u vectors cannot be reached in the graph", hr.unreachable);
 	if (hr.broken_links || hr.bad_levels)
 		finding(r, "the graph has %u broken links, %u bad levels", hr.broken_links,
-			hr.bad_levels);
+		        hr.bad_levels);
 	return 0;
 }
 
@@ -162,7 +163,7 @@ static int page_add(void *ctx, const struct store_row *row)
 {
 	struct page *p = ctx;
 
-	p->rows[p->n++] = (struct page_row){ .num = row->num, .slot = row->slot };
+	p->rows[p->n++] = (struct page_row){ .num = row->num, .off = row->off, .slot = row->slot };
 	return 0;
 }
 
@@ -187,7 +188,7 @@ static uint64_t page_differences(struct collection *c, const struct page *p, uin
 	idtable_first_after(&c->ids, p->after, &pos);
 	while (idtable_next(&c->ids, &pos, &entry)) {
 		const struct id_entry *en = idtable_at(&c->ids, entry);
-		bool equal;
+		bool there;
 
 		if (en->num > p->last)
 			break;
@@ -195,10 +196,11 @@ static uint64_t page_differences(struct collection *c, const struct page *p, uin
 			continue;
 		for (; i < p->n && p->rows[i].num < en->num; i++)
 			*ret_num = n++ ? *ret_num : p->rows[i].num;
-		equal = i < p->n && p->rows[i].num == en->num && p->rows[i].slot == en->slot;
-		i += i < p->n && p->rows[i].num == en->num;
-		if (!equal)
+		there = i < p->n && p->rows[i].num == en->num;
+		if (!there || p->rows[i].slot != en->slot ||
+		    p->rows[i].off != c->info[en->slot].off)
 			*ret_num = n++ ? *ret_num : en->num;
+		i += there;
 	}
 	for (; i < p->n; i++)
 		*ret_num = n++ ? *ret_num : p->rows[i].num;
@@ -206,7 +208,7 @@ static uint64_t page_differences(struct collection *c, const struct page *p, uin
 }
 
 static int page_compare(struct collection *c, struct page *p, uint64_t *ret_n, uint64_t *ret_num,
-			struct err *e)
+                        struct err *e)
 {
 	int rc = page_read(c, p, e);
 
@@ -228,19 +230,21 @@ static int verify_page(struct verifying *v, struct page *p, struct err *e)
 
 	if (rc < 0 || n == 0)
 		return rc;
+	mutex_lock(&c->maint); /* nothing moves */
 	rwlock_write(&c->commit_gate);
 	rc = page_compare(c, p, &n, &num, e);
 	rwlock_write_unlock(&c->commit_gate);
+	mutex_unlock(&c->maint);
 	if (rc < 0 || n == 0)
 		return rc;
 	v->report->disagreements += n;
 	finding(v->report, "store and memory do not agree on vector number %llu",
-		(unsigned long long)num);
+	        (unsigned long long)num);
 	return 0;
 }
 
 static int verify_rows(struct verifying *v, int (*progress)(void *ctx, uint64_t rows), void *ctx,
-		       struct err *e)
+                       struct err *e)
 {
 	MEM_AUTO struct page *p = mem_zalloc(1, sizeof(*p));
 	int rc = p ? 0 : err_nomem(e);
@@ -255,7 +259,7 @@ static int verify_rows(struct verifying *v, int (*progress)(void *ctx, uint64_t 
 }
 
 int engine_verify(struct engine *en, uint32_t cid, int (*progress)(void *ctx, uint64_t rows),
-		  void *ctx, struct engine_report *ret, struct err *e)
+                  void *ctx, struct engine_report *ret, struct err *e)
 {
 	struct verifying v = { .report = ret };
 	int rc;

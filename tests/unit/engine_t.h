@@ -211,7 +211,7 @@ static inline void verify_clean(struct fix *f)
 
 static inline void wait_idle(struct fix *f)
 {
-	for (int i = 0; i < 3000 && !engine_idle(f->en); i++)
+	for (int i = 0; i < 60000 && !engine_idle(f->en); i++)
 		usleep(1000);
 	assert_true(engine_idle(f->en));
 }

@@ -144,6 +144,7 @@ static size_t ranked(const struct model *m, const float *q, double ret[N_ID])
 static size_t check_answer(const struct model *m, const float *q, const char *text, size_t k)
 {
 	double truth[N_ID], last = 0;
+	bool seen[N_ID] = { false };
 	size_t n = ranked(m, q, truth), lines = 0, right = 0;
 
 	if (k > n)
@@ -152,7 +153,8 @@ static size_t check_answer(const struct model *m, const float *q, const char *te
 		unsigned i = number_of(text);
 		double d = strtod(strchr(text, '\t') + 1, NULL);
 
-		assert_true(i < N_ID && m->there[i]);
+		assert_true(i < N_ID && m->there[i] && !seen[i]);
+		seen[i] = true;
 		assert_true(fabs(d - distance(q, m->v[i])) < 1e-4);
 		assert_true(d >= last - 1e-6);
 		last = d;

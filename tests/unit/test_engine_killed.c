@@ -1,0 +1,239 @@
+/* What an engine finds again after kill -9: everything that was acknowledged, and no half of anything. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "engine_t.h"
+
+#define DIM  8
+#define MANY 2600 /* enough for a graph */
+
+/* Children are forked while this process has one thread. */
+static int setup_dir(void **state)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	fix_dir(f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fix_release(*state);
+	free(*state);
+	return 0;
+}
+
+/* Commits of changing size; each acknowledged number goes to the pipe. */
+static void write_for_ever(struct fix *f, int to, size_t dim)
+{
+	float v[512];
+	char id[64];
+	uint32_t n = 0;
+
+	f->workers = workers_new(1);
+	if (fix_try_open(f) < 0)
+		_exit(1);
+	for (;;) {
+		struct batch *b;
+		uint32_t size = n % 50 == 49 ? 600 : 1 + n % 3;
+
+		if (engine_batch_begin(f->en, CID, &b, NULL) < 0)
+			_exit(2);
+		for (uint32_t i = 0; i < size; i++, n++) {
+			snprintf(id, sizeof(id), "v%u", n);
+			fix_vector(f, v, dim);
+			if (add(b, id, v, dim) < 0)
+				_exit(3);
+		}
+		if (engine_batch_commit(b, NULL, NULL, NULL, NULL) < 0)
+			_exit(4);
+		if (write(to, &n, sizeof(n)) != sizeof(n))
+			_exit(5);
+	}
+}
+
+static uint32_t run_and_kill(struct fix *f, uint32_t until, size_t dim)
+{
+	uint32_t acknowledged = 0;
+	int p[2], status;
+	pid_t child;
+
+	assert_int_equal(pipe(p), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		close(p[0]);
+		write_for_ever(f, p[1], dim);
+	}
+	close(p[1]);
+	while (acknowledged < until)
+		assert_int_equal(read(p[0], &acknowledged, sizeof(acknowledged)),
+		                 sizeof(acknowledged));
+	kill(child, SIGKILL);
+	while (read(p[0], &acknowledged, sizeof(acknowledged)) == sizeof(acknowledged))
+		;
+	close(p[0]);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status));
+	return acknowledged;
+}
+
+/* Some come, some go, some change; in each of the ways that a row can be stored. */
+static void change_some(struct fix *f)
+{
+	float v[64];
+	char id[64];
+
+	for (int i = 0; i < 50; i++) {
+		snprintf(id, sizeof(id), "v%d", i);
+		removed(f, id);
+		snprintf(id, sizeof(id), "v%d", 100 + i);
+		fix_vector(f, v, 64);
+		put(f, id, v, 64);
+		snprintf(id, sizeof(id), "w%d", i);
+		fix_vector(f, v, 64);
+		put(f, id, v, 64);
+	}
+	fill(f, "x", 400, 64);
+}
+
+static void change_after_image(struct fix *f)
+{
+	fix_start(f);
+	quick_graph(f);
+	change_some(f);
+	fill(f, "v", MANY, 64);
+	wait_idle(f);
+	T_OK(engine_checkpoint(f->en, NULL));
+	change_some(f);
+	kill(getpid(), SIGKILL);
+}
+
+static void in_child(struct fix *f, void (*run)(struct fix *f))
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		run(f);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void test_changes_after_the_image(void **state)
+{
+	struct fix *f = *state;
+	char id[64];
+	uint64_t num;
+
+	in_child(f, change_after_image);
+	fix_start(f);
+	assert_int_equal(info(f).vectors, MANY - 50 + 50 + 400);
+	assert_true(info(f).backlog <= 500); /* the image was of use */
+	all_there(f, "w", 50, 1);
+	all_there(f, "x", 400, 7);
+	wait_idle(f);
+	verify_clean(f);
+	for (int i = 0; i < 50; i++) {
+		snprintf(id, sizeof(id), "v%d", i);
+		T_ERR(engine_lookup(f->en, CID, id, strlen(id), &num), ENOENT);
+	}
+}
+
+static void image_in_batch(struct fix *f)
+{
+	struct batch *b;
+	float v[64];
+	char id[64];
+
+	fix_start(f);
+	quick_graph(f);
+	fill(f, "v", MANY, 64);
+	b = begin(f);
+	for (int i = 0; i < 6000; i++) {
+		snprintf(id, sizeof(id), "w%d", i);
+		fix_vector(f, v, 64);
+		T_OK(add(b, id, v, 64));
+	}
+	wait_idle(f);
+	T_OK(engine_checkpoint(f->en, NULL)); /* has rows of the open batch, linked */
+	if (fix_exists(f, "commit"))
+		commit(b);
+	kill(getpid(), SIGKILL);
+}
+
+static void test_killed_in_a_batch(void **state)
+{
+	struct fix *f = *state;
+
+	in_child(f, image_in_batch);
+	fix_start(f);
+	assert_int_equal(info(f).vectors, MANY);
+	assert_int_equal(info(f).backlog, 0);
+	assert_true(info(f).deleted > 1000); /* linked once, never committed */
+	all_there(f, "v", MANY, 97);
+	wait_idle(f);
+	T_OK(engine_checkpoint(f->en, NULL));
+	assert_int_equal(info(f).deleted, 0);
+	verify_clean(f);
+}
+
+static void test_killed_after_a_batch(void **state)
+{
+	struct fix *f = *state;
+	char path[128];
+
+	fix_path(f, "commit", path);
+	close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	in_child(f, image_in_batch);
+	fix_start(f);
+	assert_int_equal(info(f).vectors, MANY + 6000);
+	assert_true(info(f).backlog < 4000); /* those that were linked in the image are */
+	all_there(f, "v", MANY, 97);
+	all_there(f, "w", 6000, 97);
+	wait_idle(f);
+	verify_clean(f);
+}
+
+static void test_killed(void **state)
+{
+	struct fix *f = *state;
+	uint32_t n = run_and_kill(f, 3000, 128);
+
+	fix_start(f);
+	assert_true(info(f).vectors >= n);
+	all_there(f, "v", n, 41);
+	wait_idle(f);
+	verify_clean(f);
+}
+
+static void test_killed_early(void **state)
+{
+	struct fix *f = *state;
+	uint32_t n = run_and_kill(f, 5, DIM);
+
+	fix_start(f);
+	assert_true(info(f).vectors >= n);
+	all_there(f, "v", n, 1);
+	verify_clean(f);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_dir, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_killed),
+		TEST(test_killed_early),
+		TEST(test_changes_after_the_image),
+		TEST(test_killed_in_a_batch),
+		TEST(test_killed_after_a_batch),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
