@@ -365,6 +365,22 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
 	return store_runtime(rc);
 }
 
+int store_count_rows(struct store *s, uint32_t cid, uint64_t *ret, struct err *e)
+{
+	int64_t n = 0;
+	int rc;
+
+	if (!coll_live(s, cid, e))
+		return -ENODEV;
+	mutex_lock(&s->read);
+	rc = store_reader(s, e);
+	if (rc == 0)
+		rc = sql_number(&s->r, &n, e, "SELECT count(*) FROM rows WHERE cid = ?", "i", I(cid));
+	mutex_unlock(&s->read);
+	*ret = (uint64_t)n;
+	return store_runtime(rc);
+}
+
 static int scan_gone(struct store *s, uint32_t cid, sqlite3_stmt *st,
                      int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e)
 {
