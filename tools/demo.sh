@@ -8,6 +8,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 bin=${RV_BIN:-$here/build/bin}
 PATH=$bin:$PATH
 work=$(mktemp -d "${TMPDIR:-/tmp}/ruvectorfs-demo.XXXXXX") || exit 1
+loader=
 
 is_mounted() { grep -q " $work/mnt fuse" /proc/self/mounts; }
 
@@ -16,16 +17,37 @@ unmount() {
         fusermount3 -uz "$work/mnt" 2>/dev/null
 }
 
-# Never removes anything below a mount that would not go away.
+daemon_runs() {
+    daemon=$(cut -d ' ' -f 1 "$work/data/lock" 2>/dev/null)
+    [ -n "$daemon" ] && [ -e "/proc/$daemon/exe" ] # a zombie has none, and may stay a while
+}
+
+# The daemon ends a moment after the mount: it closes what it has open.
+wait_daemon() {
+    tries=0
+    while daemon_runs && [ $tries -lt 100 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+}
+
+# Never removes anything below a mount that would not go away, nor under a daemon that runs. Interrupting this would leave both.
 clean_up() {
     status=$?
-    trap - EXIT INT TERM HUP
+    trap - EXIT
+    trap '' INT TERM HUP
     cd / || exit 1
+    if [ -n "$loader" ]; then
+        kill "$loader" 2>/dev/null
+        wait "$loader" 2>/dev/null
+    fi
     tries=0
     while is_mounted && [ $tries -lt 50 ]; do
         unmount || sleep 0.1
         tries=$((tries + 1))
     done
+    ! daemon_runs || kill "$daemon"
+    wait_daemon
     if is_mounted; then
         echo "demo: $work/mnt is still mounted, unmount it and remove $work" >&2
     else
@@ -88,6 +110,11 @@ own_documents() {
 }
 
 texts() {
+    questions="compressing files
+time zone data
+secure remote login to another machine
+interpreter of a programming language
+compiler for the C language"
     what="the descriptions of the packages installed here"
     packages >"$work/texts.tsv"
     [ "$(wc -l <"$work/texts.tsv")" -ge 20 ] && return
@@ -96,6 +123,9 @@ texts() {
     [ "$(wc -l <"$work/texts.tsv")" -ge 20 ] && return
     what="the lines of this project's own documents"
     own_documents >"$work/texts.tsv"
+    questions="scripts that ask at the same time
+the limits of a tenant
+why something was refused"
 }
 
 # ---- loading, with progress from the receipt, which is live ----
@@ -103,24 +133,38 @@ texts() {
 loaded() { awk '$1 == "vectors" { print $2 }' ingest/texts.jsonl 2>/dev/null; }
 
 load() {
-    command='ruvector-embed -i -f jsonl $TEXTS > ingest/texts.jsonl'
+    command='ruvector-embed -i -f jsonl ../../../texts.tsv > ingest/texts.jsonl'
     printf '\n$ %s\n' "$command"
-    eval "$command" &
+    eval "exec $command" &
     loader=$!
     while kill -0 $loader 2>/dev/null; do
         [ -t 1 ] && printf '\r%s of %s' "$(loaded)" "$n"
         sleep 0.2
     done
     wait $loader || fail "loading failed: $(cat error)"
+    loader=
     [ -t 1 ] && printf '\r'
     echo "$(loaded) of $n loaded"
 }
 
 # ---- the tour ----
 
+unmount_command=umount
+[ "$(id -u)" -eq 0 ] || unmount_command="fusermount3 -u"
+
+# What cannot be mended here is said before anything is built on it.
+may_mount() {
+    [ -c /dev/fuse ] || fail "there is no /dev/fuse here, so nothing can be mounted: \`modprobe fuse\`, or start the container \
+with --device /dev/fuse --cap-add SYS_ADMIN"
+    [ "$(id -u)" -eq 0 ] && return
+    [ -w /dev/fuse ] || fail "only root may mount here ($(ls -l /dev/fuse)): run it as root, or \`chmod 666 /dev/fuse\`"
+    command -v fusermount3 >/dev/null || fail "an ordinary user mounts by fusermount3, which is missing: install fuse3"
+}
+
 for program in ruvectorfs ruvector-embed; do
     [ -x "$bin/$program" ] || fail "$bin/$program is missing, run make first"
 done
+may_mount
 texts
 n=$(wc -l <"$work/texts.tsv" | tr -d ' ')
 [ "$n" -gt 0 ] || fail "no texts found to search"
@@ -133,20 +177,21 @@ run 'mkdir mnt && ruvectorfs data mnt && ls mnt'
 say "2. A directory is a tenant."
 run 'mkdir mnt/tenants/demo && ls mnt/tenants/demo'
 
-TEXTS=$work/texts.tsv
-say "3. What is written into ingest/ is stored and searchable. Here it is $what ($n of them).
+say "3. What is written into ingest/ is stored and searchable. Here it is
+   $what ($n of them), as lines of ID, tab, text.
    ruvector-embed makes a vector of each by hashing its words. It knows how words are spelled, not what they mean:
    a real embedding model gives better vectors, and they are written to ingest/ just the same."
-run 'cd mnt/tenants/demo; head -n 3 $TEXTS | cut -c 1-100'
+run 'head -n 3 texts.tsv | cut -c 1-100; cd mnt/tenants/demo'
 load
 say "   The file that was written reads as its receipt:"
 run 'cat ingest/texts.jsonl'
 
 say "4. Ask. A query is written to query, its answer is read from results: ID, distance, and what was included."
-for question in 'tool to compress files' 'file compression utilities' \
-    'secure remote login to another machine' 'interpreter of a programming language' 'time zone data'; do
+while read -r question; do
     ask "echo \"k=4 include=text \$(ruvector-embed -q '$question')\" > query; cut -c 1-110 results"
-done
+done <<END
+$questions
+END
 first=$(cut -f 1 results | head -n 1)
 
 say "5. Neighbours of something that is stored, and one descriptor for a whole conversation."
@@ -156,6 +201,7 @@ ask "exec 3<>query; echo 'like=$first k=2 exact=1' >&3; cat <&3; exec 3>&-"
 say "6. Every vector is a file, and every failure says why."
 run "cut -c 1-100 'vectors/$first'; rm 'vectors/$first'"
 printf '\n$ %s\n' "/bin/echo 1 2 3 > query; cat error"
+# shellcheck disable=SC2069  # the shell's message is what is shown, query takes the rest
 /bin/echo 1 2 3 2>&1 >query
 cat error
 
@@ -164,6 +210,7 @@ run 'head -n 6 stats'
 
 say "8. Unmount. The data stays, until this demo removes its temporary directory."
 cd "$work" || exit 1
-run 'umount mnt 2>/dev/null || fusermount3 -u mnt'
+run "$unmount_command mnt"
+wait_daemon
 run 'ls data'
 say "That was all of it: mkdir, echo and cat. README.md has the five-minute tour."

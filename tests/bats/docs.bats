@@ -83,7 +83,7 @@ said() { # TEXT
 }
 
 tour_ended() {
-    ! kill -0 "$TOUR_PID" 2> /dev/null
+    [ ! -e "/proc/$TOUR_PID/exe" ] # nor has a zombie one
 }
 
 end_of_tour() {
