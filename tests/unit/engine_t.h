@@ -226,20 +226,29 @@ static inline void quick_graph(struct fix *f)
 	T_OK(engine_collection_configure(f->en, CID, &c, NULL));
 }
 
-/* Each of the vectors prefix0 ... finds itself, through the graph where there is one. */
-static inline void all_there(struct fix *f, const char *prefix, size_t n, size_t step)
+/* Whether a vector is the nearest to itself. */
+static inline bool finds_itself(struct fix *f, const char *id, bool exact)
 {
 	BUF_AUTO struct buf out = BUF_INIT;
-	char id[64], found[1][64];
+	struct query q = { .like = id, .like_len = strlen(id), .k = 1, .ef = 200, .exact = exact };
+	char found[1][64];
+
+	ask_ok(f, &q, &out);
+	return ids_of(out.data, found, 1) == 1 && strcmp(found[0], id) == 0;
+}
+
+/* Some of the vectors prefix0 ... find themselves, through a quick graph nearly all of them. */
+static inline void all_there(struct fix *f, const char *prefix, size_t n, size_t step)
+{
+	size_t missed = 0;
+	char id[64];
 
 	for (size_t i = 0; i < n; i += step) {
-		struct query q = { .like = id, .k = 1, .ef = 100 };
-
-		q.like_len = (size_t)snprintf(id, sizeof(id), "%s%zu", prefix, i);
-		ask_ok(f, &q, &out);
-		assert_int_equal(ids_of(out.data, found, 1), 1);
-		assert_string_equal(found[0], id);
+		snprintf(id, sizeof(id), "%s%zu", prefix, i);
+		assert_true(finds_itself(f, id, true));
+		missed += !finds_itself(f, id, false);
 	}
+	assert_true(missed <= n / step / 10);
 }
 
 /* n random vectors named p0, p1, ... in one batch. */
