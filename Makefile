@@ -28,8 +28,8 @@ RV_LDFLAGS += $(if $(SAN),-fsanitize=$(SAN))
 RV_CFLAGS += $(if $(COVERAGE),--coverage -O0)
 RV_LDFLAGS += $(if $(COVERAGE),--coverage)
 
-# pkg-config is asked when a recipe needs it, so that `make deps` and `make help` work without it.
-PKG_CFLAGS = $(shell pkg-config --cflags $(LIBS))
+# pkg-config is asked when a recipe needs it, so that `make deps` and `make help` work without it. fuse3 always has a flag.
+PKG_CFLAGS = $(or $(shell pkg-config --cflags $(LIBS)),$(error libraries are missing ($(LIBS)): `make deps` installs them))
 PKG_LIBS = $(shell pkg-config --libs $(LIBS))
 
 MACHINE := $(shell uname -m)
@@ -91,8 +91,9 @@ test: deps ## build and run everything; ends with the totals
 
 demo: ## install what is missing, build, and search this machine's package descriptions
 	@tests/deps.sh
-	@$(MAKE) --no-print-directory $(if $(findstring j,$(filter-out --%,$(MAKEFLAGS))),,-j$(shell nproc)) all
-	@tools/demo.sh
+	@echo 'demo: building, which takes half a minute the first time'
+	@$(MAKE) -s --no-print-directory $(if $(findstring j,$(filter-out --%,$(MAKEFLAGS))),,-j$(shell nproc)) all
+	@RV_BIN=$(abspath $(BIN)) tools/demo.sh
 
 unit-programs: $(UNIT:%=$(BUILD)/tests/unit/%)
 

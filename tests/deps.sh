@@ -18,14 +18,7 @@ is_there() {
 }
 
 as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        env DEBIAN_FRONTEND=noninteractive "$@"
-    elif command -v sudo > /dev/null; then
-        sudo env DEBIAN_FRONTEND=noninteractive "$@"
-    else
-        echo "deps: these packages are missing, and installing them needs root:$missing" >&2
-        exit 1
-    fi
+    $sudo env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes "$@"
 }
 
 apt_install() {
@@ -50,10 +43,21 @@ for p in $packages; do
     is_there "$p" || missing="$missing $p"
 done
 [ -n "$missing" ] || exit 0
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+    sudo=sudo
+    if ! command -v sudo > /dev/null; then
+        echo "deps: packages are missing, and installing them needs root; as root:" >&2
+        echo "    apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+fi
 echo "deps: installing$missing"
 # The lists of a fresh machine are empty or old: fetch them only when what is there does not do.
 # shellcheck disable=SC2086
 apt_install $missing > /dev/null 2>&1 && exit 0
 as_root apt-get update -q > /dev/null
 # shellcheck disable=SC2086
-apt_install $missing > /dev/null
+apt_install $missing > /dev/null && exit 0
+echo "deps: apt-get could not install them, see above" >&2
+exit 1
