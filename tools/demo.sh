@@ -150,7 +150,7 @@ load() {
 # ---- the tour ----
 
 unmount_command=umount
-[ "$(id -u)" -eq 0 ] || unmount_command="fusermount3 -u"
+[ "$(id -u)" -eq 0 ] || unmount_command="fusermount3 -u mnt 2>/dev/null || umount" # the former needs /etc/mtab
 
 # What cannot be mended here is said before anything is built on it.
 may_mount() {
