@@ -124,7 +124,7 @@ int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, s
 
 	post(t, who, n, rc, e);
 	if (is_failure(rc) && n.number &&
-	    tenant_enter(t->tenants, n.number, TENANT_LOOK, &in, NULL) == 0) {
+	    tenant_enter(t->tenants, n.number, TENANT_ADMIN, &in, NULL) == 0) {
 		tenant_count_error(&in);
 		tenant_leave(&in);
 	}

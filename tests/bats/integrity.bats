@@ -1,0 +1,123 @@
+#!/usr/bin/env bats
+# integrity: `verify` checks rows, checksums and the graph; damage is found and told.
+
+load helper
+
+setup() {
+    mount_fs
+    T=$MNT/tenants/t
+    mkdir "$T"
+    cd "$T" || return
+}
+
+# One write(2) of the text: the shell's own printf makes one of each line.
+write() { # FILE TEXT
+    env printf '%s\n' "$2" > "$1"
+}
+
+value() { # FILE KEY
+    awk -v k="$2" '$1 == k { print $2 }' "$1"
+}
+
+verified() { # DIR
+    [ "$(value "$1/integrity" verifying)" = no ] && [ "$(value "$1/integrity" checked_s)" != 0 ]
+}
+
+verify() { # DIR
+    write "$1/integrity" verify
+    poll 30 verified "$1"
+}
+
+# COUNT DIM: random vectors
+vectors() {
+    awk -v n="$1" -v d="$2" 'BEGIN { srand(7); for (i = 0; i < n; i++) {
+        s = "v" i "\t"; for (j = 0; j < d; j++) s = s (j ? " " : "") rand() - 0.5; print s } }'
+}
+
+@test "the keys, before anything was verified" {
+    run cat integrity
+    assert_line "state unverified"
+    assert_line "checked_s 0"
+    assert_line "rows_checked 0"
+    assert_line "unreachable 0"
+    assert_line "broken_links 0"
+    assert_line "checksum_errors 0"
+    assert_line "verifying no"
+}
+
+@test "verify: small, with a graph, after deletes, in a collection" {
+    vectors 10 8 > ingest/a
+    verify .
+    assert_equal "$(value integrity state) $(value integrity rows_checked)" "healthy 10"
+    vectors 3000 8 | put ingest/b
+    verify_graph() { verify . && [ "$(value integrity rows_checked)" = 3000 ]; }
+    poll 30 verify_graph
+    assert_equal "$(value integrity state)" healthy
+    seq 0 1999 | sed 's/^/v/' > delete
+    verify_deleted() { verify . && [ "$(value integrity rows_checked)" = 1000 ]; }
+    poll 30 verify_deleted
+    run cat integrity
+    assert_line "state healthy"
+    assert_line "unreachable 0"
+    assert_line "broken_links 0"
+    mkdir collections/c
+    vectors 5 4 > collections/c/ingest/a
+    verify collections/c
+    assert_equal "$(value collections/c/integrity rows_checked)" 5
+}
+
+@test "checked_s is when it ended" {
+    write ingest/a "1 2"
+    verify .
+    now=$(date +%s)
+    at=$(value integrity checked_s)
+    [ "$at" -le "$now" ] && [ "$at" -ge $((now - 30)) ]
+}
+
+@test "what can be written" {
+    run write integrity "verify now"
+    assert_output --partial "Invalid argument"
+    run write integrity "state healthy"
+    assert_output --partial "Operation not permitted"
+    run write integrity "checksum_errors 0"
+    assert_output --partial "Operation not permitted"
+    run write integrity "nonsense"
+    assert_output --partial "Invalid argument"
+    run cat error
+    assert_output --partial "unknown key"
+    run write integrity "verify
+nonsense"
+    assert_failure
+    assert_equal "$(value integrity state)" unverified
+}
+
+@test "several at once are one" {
+    vectors 500 8 | put ingest/a
+    for i in 1 2 3 4 5; do write integrity verify; done
+    poll 30 verified .
+    assert_equal "$(value integrity state)" healthy
+}
+
+@test "damage in the segment is found, and told in the file" {
+    vectors 2500 64 | put ingest/a
+    cd /
+    umount_fs
+    segment=$(ls "$DATA"/stores/*/*.vectors.* | head -n 1)
+    size=$(stat -c %s "$segment")
+    printf '\xff\xff\xff\xff' | dd of="$segment" bs=1 seek=$((size / 2)) conv=notrunc status=none
+    mount_fs
+    verify "$T"
+    run cat "$T/integrity"
+    assert_line "state damaged"
+    refute_line "checksum_errors 0"
+    assert_line --partial "error "
+}
+
+@test "a readonly tenant can be verified, a suspended one cannot" {
+    write ingest/a "1 2"
+    write status readonly
+    verify .
+    write status suspended
+    run write integrity verify
+    assert_output --partial "Permission denied"
+}
