@@ -59,8 +59,10 @@ fs_settled() {
     daemon_ended || fs_answers
 }
 
-# In the background and no job of the test's shell, so that a plain `wait` in a test does not wait for it.
+# In the background and no job of the test's shell (nor is the clock of bats's time limit, from here on), so that a plain
+# `wait` in a test waits for what the test started and nothing else.
 start_daemon() { # CMD...
+    disown -a 2> /dev/null || :
     rm -f "$BATS_TEST_TMPDIR/daemon.status" "$BATS_TEST_TMPDIR/daemon.pid"
     (
         cd /
@@ -94,6 +96,10 @@ unmount_now() {
 }
 
 daemon_ended() {
+    [ -s "$BATS_TEST_TMPDIR/daemon.status" ] || ! kill -0 "$DAEMON" 2> /dev/null
+}
+
+has_status() {
     [ -s "$BATS_TEST_TMPDIR/daemon.status" ]
 }
 
@@ -120,8 +126,9 @@ wait_daemon() {
         force_end
         return 1
     fi
-    status=$(< "$BATS_TEST_TMPDIR/daemon.status")
     DAEMON=
+    poll 2 has_status || return 1
+    status=$(< "$BATS_TEST_TMPDIR/daemon.status")
     if [ "$status" -ne 0 ]; then
         echo "the daemon exited with $status"
         show_log
