@@ -1,6 +1,7 @@
 /*
- * bench.h: the subcommands of ruvector-bench, and what they share. A subcommand gets its own name as argv[0], writes TSV
- * to stdout and progress to stderr, and returns the exit code: 0, 1 (it failed), 2 (wrong arguments).
+ * bench.h: the subcommands of ruvector-bench, and what they share. A subcommand gets its own
+ * name as argv[0], writes TSV to stdout and progress to stderr, and returns the exit code: 0, 1
+ * (it failed), 2 (wrong arguments).
  */
 #ifndef RV_TOOLS_BENCH_H
 #define RV_TOOLS_BENCH_H

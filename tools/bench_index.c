@@ -1,9 +1,10 @@
 /*
  * bench_index.c: the index alone: how fast it builds, and how fast it answers at which recall.
  *
- * Float rows lie in an unlinked file that is mapped, as the store's segments are, so that what the index adds in anonymous
- * memory can be told from them. A hit counts when its distance is not above that of the true k-th neighbour by more than
- * 1e-6: equal vectors are equally right. Queries are repeated until they have run long enough to be measured.
+ * Float rows lie in an unlinked file that is mapped, as the store's segments are, so that what
+ * the index adds in anonymous memory can be told from them. A hit counts when its distance is
+ * not above that of the true k-th neighbour by more than 1e-6: equal vectors are equally right.
+ * Queries are repeated until they have run long enough to be measured.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -54,8 +55,10 @@ struct bench {
 };
 
 static const char usage_text[] =
-	"usage: ruvector-bench index --base F.fvecs --query F.fvecs --truth F.ivecs --metric cosine|l2|ip\n"
-	"       [--ef LIST] [--k N] [--threads N] [--query-threads N] [--m N] [--ef-construction N]\n"
+	"usage: ruvector-bench index --base F.fvecs --query F.fvecs --truth F.ivecs\n"
+	"       --metric cosine|l2|ip"
+	" [--ef LIST] [--k N] [--threads N]\n"
+	"       [--query-threads N] [--m N] [--ef-construction N]\n"
 	"defaults: --ef 16,32,64,128,256 --k 10 --threads (processors) --query-threads 1 --m 16\n"
 	"          --ef-construction 200\n";
 

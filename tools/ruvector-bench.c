@@ -1,5 +1,5 @@
 /*
- * ruvector-bench.c: measures. Each subcommand is a bench_NAME.c; the table below is all that knows them.
+ * ruvector-bench.c: measures. Each subcommand is a bench_NAME.c that only the table below knows.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static void usage(FILE *f)
 {
 	fprintf(f,
 	        "usage: ruvector-bench SUBCOMMAND [OPTION...]\n"
-	        "TSV on stdout, progress on stderr; each subcommand explains itself with --help\n\n");
+	        "TSV on stdout, progress on stderr; each subcommand has a --help of its own\n\n");
 	for (size_t i = 0; i < N_SUBCOMMANDS; i++)
 		fprintf(f, "  %-8s %s\n", subcommands[i].name, subcommands[i].what);
 }

@@ -1,7 +1,10 @@
 /* beam.c: the sorted array of candidates, and a textbook binary heap. */
 #include "index/beam.h"
 
-/* Branchless: a wrongly guessed branch costs more than all the comparisons of such a short search. */
+/*
+ * Branchless: a wrongly guessed branch costs more than all the comparisons of such a short
+ * search.
+ */
 static uint32_t lower_bound(const uint64_t *at, uint32_t n, uint64_t entry)
 {
 	const uint64_t *base = at;

@@ -1,13 +1,15 @@
 /*
- * beam.h: the candidates of one walk over the graph: the ef nearest in one sorted array, and a heap beside it.
+ * beam.h: the candidates of one walk over the graph: the ef nearest in one sorted array, and a
+ * heap beside it.
  *
- * The paper keeps two heaps, one of candidates and one of results, with mostly the same content. A sorted array in
- * which every entry carries a mark "its neighbours were looked at" is both at once: the next to expand is the first
- * without the mark, the bound is the last entry, and an insertion moves a few hundred bytes that are in the first-level
- * cache.
+ * The paper keeps two heaps, one of candidates and one of results, with mostly the same
+ * content. A sorted array in which every entry carries a mark "its neighbours were looked at"
+ * is both at once: the next to expand is the first without the mark, the bound is the last
+ * entry, and an insertion moves a few hundred bytes that are in the first-level cache.
  *
- * An entry is one integer, so that comparing and moving it is one instruction each: the key in the upper half, made
- * unsigned so that integers sort as floats do, then the slot, then the mark. Slots are therefore below 2^31.
+ * An entry is one integer, so that comparing and moving it is one instruction each: the key in
+ * the upper half, made unsigned so that integers sort as floats do, then the slot, then the
+ * mark. Slots are therefore below 2^31.
  *
  * Not for several threads.
  */
@@ -59,7 +61,10 @@ static inline void beam_clear(struct beam *b, uint32_t ef)
 	b->ef = ef;
 }
 
-/* Whether an entry would be kept. One that is as far as the last is not, so a pile of equal vectors ends a walk too. */
+/*
+ * Whether an entry would be kept. One that is as far as the last is not, so a pile of equal
+ * vectors ends a walk too.
+ */
 static inline bool beam_wants(const struct beam *b, uint64_t entry)
 {
 	return b->n < b->ef || entry >> 32 < b->at[b->n - 1] >> 32;

@@ -1,9 +1,10 @@
 /*
  * flat.c: exact search by scanning.
  *
- * The k best so far are a heap with the worst on top, so that a scan costs n log k however the rows are ordered; ties are
- * decided by slot, which makes the answer independent of the order of the scan. Rows are compared four at a time, as the
- * kernels like it; what may not be returned is skipped before its key is computed.
+ * The k best so far are a heap with the worst on top, so that a scan costs n log k however the
+ * rows are ordered; ties are decided by slot, which makes the answer independent of the order
+ * of the scan. Rows are compared four at a time, as the kernels like it; what may not be
+ * returned is skipped before its key is computed.
  */
 #include "index/flat.h"
 

@@ -1,24 +1,28 @@
 /*
  * hnsw.c: a hierarchical navigable small world graph: its life, its tables, its levels.
  *
- * After Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
- * world graphs" (2018). In short: every vector is a node; a node has links to some of its neighbours, chosen so that they lie
- * in different directions; a search walks from node to node, always from the nearest one it knows. Some nodes are
- * also on level 1, fewer of them on level 2 and so on, each level a graph of its own with longer links, so that a
- * search starts at the top, finds its neighbourhood in few steps, and looks around properly on level 0 only.
+ * After Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using
+ * hierarchical navigable small world graphs" (2018). In short: every vector is a node; a node
+ * has links to some of its neighbours, chosen so that they lie in different directions; a
+ * search walks from node to node, always from the nearest one it knows. Some nodes are also on
+ * level 1, fewer of them on level 2 and so on, each level a graph of its own with longer links,
+ * so that a search starts at the top, finds its neighbourhood in few steps, and looks around
+ * properly on level 0 only.
  *
  * How this one departs from the paper, and which file says why:
  *  1. Candidates are one sorted array instead of two heaps (beam.h).
- *  2. A full row gives up one link at a time, the farthest that a nearer link makes superfluous, instead of being chosen
- *     anew: rows stay full and an insertion stays cheap (hnsw_links.c).
- *  3. The paper's graph can lose the last link to a node when rows are pruned, and implementations of it do. Here a spanning
- *     tree runs through level 0 whose links are never pruned, so every node stays reachable from every other
- *     (hnsw_tree.c).
- *  4. Nodes can be deleted: dead ones are walked through but not returned, the nodes around them get new links, then
- *     they are forgotten and their slots may be used again (hnsw_delete.c).
+ *  2. A full row gives up one link at a time, the farthest that a nearer link makes
+ *     superfluous, instead of being chosen anew: rows stay full and an insertion stays cheap
+ *     (hnsw_links.c).
+ *  3. The paper's graph can lose the last link to a node when rows are pruned, and
+ *     implementations of it do. Here a spanning tree runs through level 0 whose links are never
+ *     pruned, so every node stays reachable from every other (hnsw_tree.c).
+ *  4. Nodes can be deleted: dead ones are walked through but not returned, the nodes around
+ *     them get new links, then they are forgotten and their slots may be used again
+ *     (hnsw_delete.c).
  *  5. Inserts and searches run in parallel, searches without any lock (hnsw_impl.h).
- *  6. A node's level is not drawn but computed from a seed and its slot, so that a rebuild gives the same levels and no table
- *     has to be laid out again (below).
+ *  6. A node's level is not drawn but computed from a seed and its slot, so that a rebuild
+ *     gives the same levels and no table has to be laid out again (below).
  */
 #include "index/hnsw.h"
 
@@ -59,7 +63,7 @@ struct hnsw *hnsw_new(const struct rows *rows, const struct hnsw_params *params,
 	h->entry = ROW_NONE;
 	mutex_init(&h->raise);
 	mutex_init(&h->tree);
-	scratch_pool_init(&h->pool, h->stride0, HNSW_LEVEL_MAX + 1);
+	hnsw_scratch_pool_init(&h->pool, h->stride0, HNSW_LEVEL_MAX + 1);
 	return h;
 }
 
@@ -72,7 +76,7 @@ void hnsw_free(struct hnsw *h)
 {
 	if (!h)
 		return;
-	scratch_pool_release(&h->pool);
+	hnsw_scratch_pool_release(&h->pool);
 	mutex_destroy(&h->tree);
 	mutex_destroy(&h->raise);
 	table_free(&h->links0);
@@ -85,9 +89,10 @@ void hnsw_free(struct hnsw *h)
 }
 
 /*
- * Levels. A node is on level l with probability m^-l (the paper's mL = 1 / ln m). The number it is decided by is a hash of
- * seed and slot, scaled by multiplications that round alike on every machine. Slots are not chosen by clients, so
- * deleting and inserting cannot be used to skew the levels.
+ * Levels. A node is on level l with probability m^-l (the paper's mL = 1 / ln m). The number it
+ * is decided by is a hash of seed and slot, scaled by multiplications that round alike on every
+ * machine. Slots are not chosen by clients, so deleting and inserting cannot be used to skew
+ * the levels.
  */
 static uint64_t mix(uint64_t x)
 {
@@ -122,7 +127,10 @@ static bool table_grow(struct hnsw_table *t, size_t n, size_t size)
 	return true;
 }
 
-/* Where the upper rows of slots [h->cap, cap) begin. Returns the number of upper rows of all slots below cap. */
+/*
+ * Where the upper rows of slots [h->cap, cap) begin. Returns the number of upper rows of all
+ * slots below cap.
+ */
 static uint32_t lay_out_upper_rows(struct hnsw *h, uint32_t cap)
 {
 	uint32_t *base = h->upper_base.at, next = h->upper_cap;
@@ -173,7 +181,10 @@ uint32_t hnsw_count(const struct hnsw *h)
 	return __atomic_load_n(&h->count, __ATOMIC_RELAXED);
 }
 
-/* Pages of the tables beyond the last slot in use were never touched; only upper_base is written to its end. */
+/*
+ * Pages of the tables beyond the last slot in use were never touched; only upper_base is
+ * written to its end.
+ */
 size_t hnsw_bytes(const struct hnsw *h)
 {
 	uint32_t end = hnsw_end(h);
@@ -181,5 +192,5 @@ size_t hnsw_bytes(const struct hnsw *h)
 	size_t upper_rows = end < h->cap ? ((uint32_t *)h->upper_base.at)[end] : h->upper_cap;
 
 	return sizeof(*h) + end * per_slot + upper_rows * h->stride * sizeof(uint32_t) +
-	       h->cap * sizeof(uint32_t) + scratch_pool_bytes((struct scratch_pool *)&h->pool);
+	       h->cap * sizeof(uint32_t) + hnsw_scratch_pool_bytes((struct scratch_pool *)&h->pool);
 }

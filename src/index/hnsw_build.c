@@ -5,16 +5,18 @@
  *   1. neighbours are found and chosen on all levels; nobody can see the node yet;
  *   2. its own rows are written, on all levels;
  *   3. a parent adopts it (hnsw_tree.c): now it can be found;
- *   4. its neighbours get links to it, level 0 first. Were a higher level first, another thread could come down through the
- *      node to a level where it has nothing to offer yet.
- *   5. If it is higher than the entry point, it becomes the entry point. Such a node is inserted alone among those
- *      that are, or two of them would not know each other on the levels that only they have.
+ *   4. its neighbours get links to it, level 0 first. Were a higher level first, another thread
+ *      could come down through the node to a level where it has nothing to offer yet.
+ *   5. If it is higher than the entry point, it becomes the entry point. Such a node is
+ *      inserted alone among those that are, or two of them would not know each other on the
+ *      levels that only they have.
  *
- * A node starts with m links on every level; the other half of its row on level 0 is for nodes that come later and link
- * back. Starting with 2 m was tried: slower to build, and less recall, since links to it then displace better ones.
+ * A node starts with m links on every level; the other half of its row on level 0 is for nodes
+ * that come later and link back. Starting with 2 m was tried: slower to build, and less recall,
+ * since links to it then displace better ones.
  *
- * Dead nodes are walked through but not linked to. Only when nothing else is there is a dead node taken as parent;
- * hnsw_repair or hnsw_remove then find a new one.
+ * Dead nodes are walked through but not linked to. Only when nothing else is there is a dead
+ * node taken as parent; hnsw_repair or hnsw_remove then find a new one.
  */
 #include "index/hnsw_impl.h"
 
@@ -31,7 +33,7 @@ static uint32_t *picks_of(const struct insertion *in, unsigned level)
 	return in->s->picks + (size_t)level * in->h->stride0;
 }
 
-/* Steps 1: neighbours on the levels that node and graph share. Returns the node of level 0 nearest to it. */
+/* Step 1, on the levels that node and graph share. Returns the node of level 0 nearest to it. */
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
 	struct probe q = hnsw_probe(in->h, in->slot);
@@ -42,8 +44,8 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 	for (unsigned level = in->level < top ? in->level : top;; level--) {
 		w.level = level;
 		hnsw_walk_level(&w, near, in->h->ef_construction);
-		in->n_picks[level] = links_select(in->h, in->slot, b, picks_of(in, level), 0,
-		                                  in->h->m);
+		in->n_picks[level] = hnsw_select(in->h, in->slot, b, picks_of(in, level), 0,
+		                                 in->h->m, true);
 		if (b->n)
 			near = beam_slot(b->at[0]);
 		if (level == 0)
@@ -64,7 +66,7 @@ static void link_back(struct insertion *in)
 		const uint32_t *picks = picks_of(in, level);
 
 		for (unsigned i = 0; i < in->n_picks[level]; i++)
-			row_add(in->h, picks[i], level, in->slot);
+			hnsw_row_add(in->h, picks[i], level, in->slot);
 	}
 }
 
@@ -79,7 +81,7 @@ static void insert_near(struct insertion *in, uint32_t entry)
 	uint32_t near = choose_neighbours(in, entry, top);
 
 	write_rows(in);
-	tree_join(in->h, in->slot, &in->s->beam, near);
+	hnsw_tree_join(in->h, in->slot, &in->s->beam, near);
 	link_back(in);
 	if (in->level > top)
 		set_entry(in->h, in->slot); /* raise is held */
@@ -87,7 +89,7 @@ static void insert_near(struct insertion *in, uint32_t entry)
 
 static void insert_first(struct insertion *in)
 {
-	tree_set_root(in->h, in->slot);
+	hnsw_tree_set_root(in->h, in->slot);
 	write_rows(in);
 	set_entry(in->h, in->slot);
 }
@@ -97,25 +99,31 @@ static bool is_above(const struct insertion *in, uint32_t entry)
 	return entry == ROW_NONE || in->level >= hnsw_height_of(in->h, entry);
 }
 
+static void insert_as_entry(struct insertion *in)
+{
+	uint32_t entry;
+
+	mutex_lock(&in->h->raise);
+	entry = hnsw_entry(in->h);
+	if (entry == ROW_NONE)
+		insert_first(in);
+	else
+		insert_near(in, entry);
+	mutex_unlock(&in->h->raise);
+}
+
 int hnsw_insert(struct hnsw *h, uint32_t slot, struct err *e)
 {
 	struct insertion in = { .h = h, .slot = slot, .level = hnsw_level_of(h, slot) };
 	uint32_t entry = hnsw_entry(h);
-	bool raise = is_above(&in, entry);
 
 	in.s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
 	if (!in.s)
 		return err_nomem(e);
-	if (raise) {
-		mutex_lock(&h->raise);
-		entry = hnsw_entry(h);
-	}
-	if (entry == ROW_NONE)
-		insert_first(&in);
+	if (is_above(&in, entry))
+		insert_as_entry(&in);
 	else
 		insert_near(&in, entry);
-	if (raise)
-		mutex_unlock(&h->raise);
 	hnsw_scratch_put(&h->pool, in.s);
 	__atomic_fetch_add(&h->count, 1, __ATOMIC_RELAXED);
 	return 0;

@@ -1,7 +1,9 @@
 /*
- * hnsw_check.c: proves a graph sound, and does so for any bytes: hnsw_load calls it on tables it knows nothing about.
+ * hnsw_check.c: proves a graph sound, and does so for any bytes: hnsw_load calls it on tables
+ * it knows nothing about.
  *
- * Order matters: links are walked and tree edges looked up only when every one of them was found to be in range.
+ * Order matters: links are walked and tree edges looked up only when every one of them was
+ * found to be in range.
  */
 #include "index/hnsw_impl.h"
 
@@ -76,7 +78,7 @@ static void check_links(const struct hnsw *h, struct hnsw_report *ret)
 static bool has_link(const struct hnsw *h, uint32_t slot, uint32_t link)
 {
 	uint32_t links[HNSW_ROW_MAX];
-	unsigned n = row_read(h, slot, 0, links);
+	unsigned n = hnsw_row_read(h, slot, 0, links);
 
 	for (unsigned i = 0; i < n; i++) {
 		if (links[i] == link)
@@ -85,10 +87,13 @@ static bool has_link(const struct hnsw *h, uint32_t slot, uint32_t link)
 	return false;
 }
 
-/* A parent that is a node, and links both ways. A dead node needs none: what hangs from it is found by parents alone. */
+/*
+ * A parent that is a node, and links both ways. A dead node needs none: what hangs from it is
+ * found by parents alone.
+ */
 static bool tree_edge_is_good(const struct hnsw *h, uint32_t slot)
 {
-	uint32_t parent = tree_parent(h, slot);
+	uint32_t parent = hnsw_tree_parent(h, slot);
 
 	if (parent == ROW_NONE)
 		return true;
@@ -100,16 +105,16 @@ static bool tree_edge_is_good(const struct hnsw *h, uint32_t slot)
 static bool node_is_crowded(const struct hnsw *h, uint32_t slot)
 {
 	uint32_t links[HNSW_ROW_MAX];
-	unsigned n_links = row_read(h, slot, 0, links), n = 0;
+	unsigned n_links = hnsw_row_read(h, slot, 0, links), n = 0;
 
 	for (unsigned i = 0; i < n_links; i++)
-		n += tree_parent(h, links[i]) == slot;
-	return n > tree_children_max(h);
+		n += hnsw_tree_parent(h, links[i]) == slot;
+	return n > hnsw_tree_children_max(h);
 }
 
 /*
- * Follows parents upward from every node. Each node is stamped with the walk that came by first: meeting one's own stamp
- * again is a circle.
+ * Follows parents upward from every node. Each node is stamped with the walk that came by
+ * first: meeting one's own stamp again is a circle.
  */
 static uint32_t circles(const struct hnsw *h, uint32_t *stamp)
 {
@@ -118,7 +123,7 @@ static uint32_t circles(const struct hnsw *h, uint32_t *stamp)
 	for (uint32_t slot = 0; slot < hnsw_end(h); slot++) {
 		if (hnsw_height_of(h, slot) == 0)
 			continue;
-		for (at = slot; at != ROW_NONE && stamp[at] == 0; at = tree_parent(h, at))
+		for (at = slot; at != ROW_NONE && stamp[at] == 0; at = hnsw_tree_parent(h, at))
 			stamp[at] = slot + 1;
 		n += at != ROW_NONE && stamp[at] == slot + 1;
 	}
@@ -134,7 +139,7 @@ static void check_tree(const struct hnsw *h, uint32_t *stamp, struct hnsw_report
 		if (hnsw_height_of(h, slot) == 0)
 			continue;
 		bad += !tree_edge_is_good(h, slot) || node_is_crowded(h, slot);
-		roots += tree_parent(h, slot) == ROW_NONE;
+		roots += hnsw_tree_parent(h, slot) == ROW_NONE;
 	}
 	ret->broken_links += bad + (roots > 1);
 	if (bad == 0)
@@ -147,14 +152,14 @@ static uint32_t count_reached_live(const struct hnsw *h, struct scratch *s, uint
 	uint32_t n_queue = 1, live = 0, links[HNSW_ROW_MAX];
 	unsigned n;
 
-	scratch_clear_seen(s);
+	hnsw_scratch_clear_seen(s);
 	queue[0] = hnsw_entry(h);
-	scratch_see(s, queue[0]);
+	hnsw_scratch_see(s, queue[0]);
 	for (uint32_t head = 0; head < n_queue; head++) {
 		live += rows_state(h->rows, queue[head]) == ROW_LIVE;
-		n = row_read(h, queue[head], 0, links);
+		n = hnsw_row_read(h, queue[head], 0, links);
 		for (unsigned i = 0; i < n; i++) {
-			if (!scratch_see(s, links[i]))
+			if (!hnsw_scratch_see(s, links[i]))
 				queue[n_queue++] = links[i];
 		}
 	}

@@ -1,14 +1,20 @@
 /*
- * hnsw_delete.c: taking dead nodes out of the graph for good. The paper has no deletion; this is the consolidation of
- * FreshDiskANN (Singh et al., 2021): a node that loses neighbours may link to the neighbours of those, chosen by the same
- * heuristic as at its insertion. Links that the dead had between two regions are so replaced by links across the gap.
+ * hnsw_delete.c: taking dead nodes out of the graph for good. The paper has no deletion; this
+ * is the consolidation of FreshDiskANN (Singh et al., 2021): a node that loses neighbours may
+ * link to the neighbours of those, chosen by the same heuristic as at its insertion. Links that
+ * the dead had between two regions are so replaced by links across the gap. Unlike there, links
+ * that a node still has are kept, and only candidates that point in a new direction are added:
+ * choosing the whole row anew among what is around makes every repaired row a little more
+ * local, and after half of a collection was replaced recall at the same ef was lower by 0.01 to
+ * 0.02 than a fresh build's (now 0.003).
  *
- * hnsw_repair does this for all nodes that link to a dead one, while searches and inserts go on. Trees come first, so that
- * few dead nodes still carry others when rows are chosen: a dead node is dropped from a row only when nothing hangs from it.
+ * hnsw_repair does this for all nodes that link to a dead one, while searches and inserts go
+ * on. Trees come first, so that few dead nodes still carry others when rows are chosen: a dead
+ * node is dropped from a row only when nothing hangs from it.
  *
- * hnsw_remove then has little to do but forget. Since rows may have died after their neighbours were repaired, it looks at
- * each row and repairs the few that need it itself; so a stream of deletes cannot keep a removal from ever being
- * complete.
+ * hnsw_remove then has little to do but forget. Since rows may have died after their neighbours
+ * were repaired, it looks at each row and repairs the few that need it itself; so a stream of
+ * deletes cannot keep a removal from ever being complete.
  */
 #include "index/hnsw_impl.h"
 
@@ -29,10 +35,10 @@ static bool is_linked_and_alive(const struct hnsw *h, uint32_t slot)
 static bool has_children(const struct hnsw *h, uint32_t slot)
 {
 	uint32_t links[HNSW_ROW_MAX];
-	unsigned n = row_read(h, slot, 0, links);
+	unsigned n = hnsw_row_read(h, slot, 0, links);
 
 	for (unsigned i = 0; i < n; i++) {
-		if (tree_parent(h, links[i]) == slot)
+		if (hnsw_tree_parent(h, links[i]) == slot)
 			return true;
 	}
 	return false;
@@ -41,9 +47,9 @@ static bool has_children(const struct hnsw *h, uint32_t slot)
 /* Whether the link must stay because the tree needs it. */
 static bool is_bound(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
 {
-	if (level > 0 || !tree_edge(h, slot, link))
+	if (level > 0 || !hnsw_tree_edge(h, slot, link))
 		return false;
-	return !hnsw_is_dead(h, link) || tree_parent(h, slot) == link || has_children(h, link);
+	return !hnsw_is_dead(h, link) || hnsw_tree_parent(h, slot) == link || has_children(h, link);
 }
 
 static bool contains(const uint32_t *slots, unsigned n, uint32_t slot)
@@ -73,7 +79,7 @@ static void offer(struct repair *r, const uint32_t *links, unsigned n)
 	unsigned n_new = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (!hnsw_is_dead(r->h, links[i]) && !scratch_see(s, links[i]))
+		if (!hnsw_is_dead(r->h, links[i]) && !hnsw_scratch_see(s, links[i]))
 			s->slots[n_new++] = links[i];
 	}
 	hnsw_keys(r->h, &r->q, s->slots, n_new, s->keys);
@@ -92,19 +98,22 @@ static void gather(struct repair *r)
 	uint32_t links[HNSW_ROW_MAX];
 	unsigned n;
 
-	scratch_clear_seen(s);
+	hnsw_scratch_clear_seen(s);
 	beam_clear(&s->beam, r->h->ef_construction);
-	scratch_see(s, r->slot);
+	hnsw_scratch_see(s, r->slot);
 	offer(r, s->row, r->n_old);
 	for (unsigned i = 0; i < r->n_old; i++) {
 		if (!hnsw_is_dead(r->h, s->row[i]))
 			continue;
-		n = row_read(r->h, s->row[i], r->level, links);
+		n = hnsw_row_read(r->h, s->row[i], r->level, links);
 		offer(r, links, n);
 	}
 }
 
-/* Where whole neighbourhoods died the neighbours' neighbours are dead too: search for candidates as an insertion does. */
+/*
+ * Where whole neighbourhoods died the neighbours' neighbours are dead too: search for
+ * candidates as an insertion does.
+ */
 static void gather_from_afar(struct repair *r)
 {
 	struct hnsw_walk w = { .h = r->h, .q = &r->q, .s = r->s, .level = r->level };
@@ -114,40 +123,46 @@ static void gather_from_afar(struct repair *r)
 	hnsw_walk_level(&w, entry, r->h->ef_construction);
 }
 
+/* Links to what is not dead stay; in place of the others the heuristic may choose as many. */
 static unsigned choose(struct repair *r)
 {
 	uint32_t *picks = r->s->picks;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < r->n_old; i++) {
-		if (is_bound(r->h, r->slot, r->level, r->s->row[i]))
-			picks[n++] = r->s->row[i];
+		uint32_t link = r->s->row[i];
+
+		if (!hnsw_is_dead(r->h, link) || is_bound(r->h, r->slot, r->level, link))
+			picks[n++] = link;
 	}
-	return links_select(r->h, r->slot, &r->s->beam, picks, n, hnsw_row_cap(r->h, r->level));
+	return hnsw_select(r->h, r->slot, &r->s->beam, picks, n, r->n_old, false);
 }
 
-/* Writes the n picks, then adds what others linked meanwhile: choosing took long, so the row was not locked for it. */
+/*
+ * Writes the n picks, then adds what others linked meanwhile: choosing took long, so the row
+ * was not locked for it.
+ */
 static void replace_row(struct repair *r, unsigned n)
 {
 	uint32_t now[HNSW_ROW_MAX];
 	unsigned n_now;
 
-	row_lock(r->h, r->slot);
-	n_now = row_read(r->h, r->slot, r->level, now);
+	hnsw_row_lock(r->h, r->slot);
+	n_now = hnsw_row_read(r->h, r->slot, r->level, now);
 	hnsw_row_write(r->h, r->slot, r->level, r->s->picks, n);
 	for (unsigned i = 0; i < n_now; i++) {
 		if (!contains(r->s->row, r->n_old, now[i]) ||
 		    is_bound(r->h, r->slot, r->level, now[i]))
-			row_add_locked(r->h, r->slot, r->level, now[i]);
+			hnsw_row_add_locked(r->h, r->slot, r->level, now[i]);
 	}
-	row_unlock(r->h, r->slot);
+	hnsw_row_unlock(r->h, r->slot);
 }
 
 static void repair_row(struct repair *r)
 {
 	unsigned n;
 
-	r->n_old = row_read(r->h, r->slot, r->level, r->s->row);
+	r->n_old = hnsw_row_read(r->h, r->slot, r->level, r->s->row);
 	if (!needs_repair(r))
 		return;
 	gather(r);
@@ -157,7 +172,7 @@ static void repair_row(struct repair *r)
 	replace_row(r, n);
 	for (unsigned i = 0; i < n; i++) {
 		if (!contains(r->s->row, r->n_old, r->s->picks[i]))
-			row_add(r->h, r->s->picks[i], r->level, r->slot);
+			hnsw_row_add(r->h, r->s->picks[i], r->level, r->slot);
 	}
 }
 
@@ -170,15 +185,11 @@ static void repair_node(struct hnsw *h, struct scratch *s, uint32_t slot)
 		repair_row(&r);
 }
 
-static void repair_range(struct hnsw *h, struct scratch *s, uint32_t begin, uint32_t end)
+static void reparent_range(struct hnsw *h, uint32_t begin, uint32_t end)
 {
 	for (uint32_t slot = begin; slot < end; slot++) {
 		if (is_linked_and_alive(h, slot))
-			tree_reparent(h, slot);
-	}
-	for (uint32_t slot = begin; slot < end; slot++) {
-		if (is_linked_and_alive(h, slot))
-			repair_node(h, s, slot);
+			hnsw_tree_reparent(h, slot);
 	}
 }
 
@@ -188,22 +199,15 @@ int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e)
 
 	if (!s)
 		return err_nomem(e);
-	repair_range(h, s, begin, end < hnsw_end(h) ? end : hnsw_end(h));
+	if (end > hnsw_end(h))
+		end = hnsw_end(h);
+	reparent_range(h, begin, end);
+	for (uint32_t slot = begin; slot < end; slot++) {
+		if (is_linked_and_alive(h, slot))
+			repair_node(h, s, slot);
+	}
 	hnsw_scratch_put(&h->pool, s);
 	return 0;
-}
-
-/* Without memory for a repair: at least the tree is whole, so nothing is lost. */
-static void repair_rest(struct hnsw *h)
-{
-	uint32_t end = hnsw_end(h);
-
-	if (hnsw_repair(h, 0, end, NULL) == 0)
-		return;
-	for (uint32_t slot = 0; slot < end; slot++) {
-		if (is_linked_and_alive(h, slot))
-			tree_reparent(h, slot);
-	}
 }
 
 static void drop_dead_links(struct hnsw *h, uint32_t slot)
@@ -212,7 +216,7 @@ static void drop_dead_links(struct hnsw *h, uint32_t slot)
 	uint32_t links[HNSW_ROW_MAX];
 
 	for (unsigned level = 0; level < height; level++) {
-		n = row_read(h, slot, level, links);
+		n = hnsw_row_read(h, slot, level, links);
 		n_alive = 0;
 		for (unsigned i = 0; i < n; i++) {
 			if (!hnsw_is_dead(h, links[i]))
@@ -223,21 +227,27 @@ static void drop_dead_links(struct hnsw *h, uint32_t slot)
 	}
 }
 
-void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx)
+/*
+ * Leaves no link to a dead node in the rows of those that are not. s NULL (no memory): they get
+ * no new ones instead.
+ */
+static void clean_rows(struct hnsw *h, struct scratch *s)
 {
-	uint32_t end = hnsw_end(h), entry = ROW_NONE, count = 0;
+	uint32_t end = hnsw_end(h);
 
-	repair_rest(h);
 	for (uint32_t slot = 0; slot < end; slot++) {
 		if (!is_linked_and_alive(h, slot))
 			continue;
+		if (s)
+			repair_node(h, s, slot);
 		drop_dead_links(h, slot);
-		count++;
-		if (entry == ROW_NONE || hnsw_height_of(h, slot) > hnsw_height_of(h, entry))
-			entry = slot;
 	}
-	__atomic_store_n(&h->entry, entry, __ATOMIC_RELEASE);
-	__atomic_store_n(&h->count, count, __ATOMIC_RELAXED);
+}
+
+static void forget_dead(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx)
+{
+	uint32_t end = hnsw_end(h);
+
 	for (uint32_t slot = 0; slot < end; slot++) {
 		if (!hnsw_has(h, slot) || !hnsw_is_dead(h, slot))
 			continue;
@@ -245,4 +255,32 @@ void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *c
 		if (gone)
 			gone(ctx, slot);
 	}
+}
+
+/* Entry point: of the highest nodes that are not dead, the first. */
+static void count_and_enter(struct hnsw *h)
+{
+	uint32_t end = hnsw_end(h), entry = ROW_NONE, count = 0;
+
+	for (uint32_t slot = 0; slot < end; slot++) {
+		if (!is_linked_and_alive(h, slot))
+			continue;
+		count++;
+		if (entry == ROW_NONE || hnsw_height_of(h, slot) > hnsw_height_of(h, entry))
+			entry = slot;
+	}
+	__atomic_store_n(&h->entry, entry, __ATOMIC_RELEASE);
+	__atomic_store_n(&h->count, count, __ATOMIC_RELAXED);
+}
+
+void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx)
+{
+	struct scratch *s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
+
+	reparent_range(h, 0, hnsw_end(h));
+	clean_rows(h, s);
+	count_and_enter(h);
+	forget_dead(h, gone, ctx);
+	if (s)
+		hnsw_scratch_put(&h->pool, s);
 }

@@ -1,12 +1,11 @@
 /*
  * hnsw_image.c: the graph in a file. All integers are little-endian; n is the header's n_slots.
  *
- *     section  content
- *     HNSH     the header below
- *     HNSL     n bytes: per slot one more than its level, 0: not in the graph
- *     HNSP     n u32: parents in the spanning tree (0xffffffff: the root; anything for slots that are not in the graph)
- *     HNS0     n rows of level 0, stride0 u32 each, stride0 being 2 m rounded up to 16
- *     HNSU     the rows above, stride u32 each, stride being m rounded up to 16: per slot as many as its level,
+ *     section content HNSH the header below HNSL n bytes: per slot one more than its level, 0:
+ *     not in the graph HNSP n u32: parents in the spanning tree (0xffffffff: the root; anything
+ *     for slots that are not in the graph) HNS0 n rows of level 0, stride0 u32 each, stride0
+ *     being 2 m rounded up to 16 HNSU the rows above, stride u32 each, stride being m rounded
+ *     up to 16: per slot as many as its level,
  *              one after the other; levels follow from the seed
  *
  *     offset size header
@@ -18,10 +17,12 @@
  *     24     4    count of nodes
  *     28     4    0
  *
- * The bytes of a row beyond its links, and rows of slots that are not in the graph, have no meaning.
+ * The bytes of a row beyond its links, and rows of slots that are not in the graph, have no
+ * meaning.
  *
- * Reading treats all of it as hostile: lengths are compared before tables are copied, and then hnsw_check has to find the
- * graph sound as a whole, which includes that every link is in range and that the tree has no circle.
+ * Reading treats all of it as hostile: lengths are compared before tables are copied, and then
+ * hnsw_check has to find the graph sound as a whole, which includes that every link is in range
+ * and that the tree has no circle.
  */
 #include <errno.h>
 #include <string.h>
@@ -160,8 +161,8 @@ static void forget_all(struct hnsw *h)
 }
 
 /*
- * The layout of the upper rows follows from the seed, so room that was made before is laid out again. The tables keep
- * their memory.
+ * The layout of the upper rows follows from the seed, so room that was made before is laid out
+ * again. The tables keep their memory.
  */
 static int adopt_seed(struct hnsw *h, const struct header *header, struct err *e)
 {

@@ -1,15 +1,18 @@
 /*
  * hnsw_impl.h: what the files of the graph share. hnsw.c says how this HNSW departs from the paper.
  *
- * A row is the links of one node on one level: slots, in no order, ended by ROW_NONE unless it is full. Level 0 is one
- * table of rows that are whole cache lines; the rows above are a second table, of which a node owns as many consecutive
- * rows as it has upper levels. A slot's level follows from the seed and the slot alone, so the second table is laid out when
- * slots are reserved, an insert allocates nothing, and a slot that is used again finds its rows where they were.
+ * A row is the links of one node on one level: slots, in no order, ended by ROW_NONE unless it
+ * is full. Level 0 is one table of rows that are whole cache lines; the rows above are a second
+ * table, of which a node owns as many consecutive rows as it has upper levels. A slot's level
+ * follows from the seed and the slot alone, so the second table is laid out when slots are
+ * reserved, an insert allocates nothing, and a slot that is used again finds its rows where
+ * they were.
  *
- * Who reads and writes a row at the same time: writers hold the row's lock (a byte, spinning, held for some microseconds;
- * one at a time, but for tree_reparent). Readers hold nothing. They load each link exactly once, with acquire: a link
- * is stored only when the rows of the node it names are complete. While a row is rewritten a reader may see a link twice or
- * miss one, which costs nothing but that link.
+ * Who reads and writes a row at the same time: writers hold the row's lock (a byte, spinning,
+ * held for some microseconds; one at a time, but for hnsw_tree_reparent). Readers hold nothing.
+ * They load each link exactly once, with acquire: a link is stored only when the rows of the
+ * node it names are complete. While a row is rewritten a reader may see a link twice or miss
+ * one, which costs nothing but that link.
  *
  * Lock order: raise, tree, then row locks.
  */
@@ -37,11 +40,11 @@ struct hnsw {
 	unsigned stride0;        /* const; entries from one row to the next on level 0 */
 	unsigned stride;         /* const; above */
 
-	uint32_t cap;            /* slots reserved; moves with the tables under the collection's lock for writing */
+	uint32_t cap;            /* slots reserved; collection's lock for writing, as the tables */
 	uint32_t upper_cap;      /* rows of all upper levels of the slots reserved */
 	struct hnsw_table links0, links, upper_base, parent, level, lock;
 
-	uint32_t entry;          /* atomic; the slot that walks start from, ROW_NONE while empty; changes under raise */
+	uint32_t entry;          /* atomic; where walks start, or ROW_NONE; set under raise */
 	uint32_t count;          /* atomic; linked slots */
 	struct mutex raise;      /* held to become the entry point */
 	struct mutex tree;       /* held to give a node that has children another parent */
@@ -95,7 +98,7 @@ static inline uint32_t hnsw_entry(const struct hnsw *h)
 }
 
 /* hnsw.c */
-unsigned hnsw_level_of(const struct hnsw *h, uint32_t slot); /* the level that slot has or would have */
+unsigned hnsw_level_of(const struct hnsw *h, uint32_t slot); /* that it has or would have */
 
 /* hnsw_keys.c: the only place that knows what vectors are compared as. */
 struct probe hnsw_probe(const struct hnsw *h, uint32_t slot);
@@ -103,30 +106,38 @@ void hnsw_keys(const struct hnsw *h, const struct probe *q, const uint32_t *slot
 	       float *ret);
 
 /* hnsw_links.c */
-void row_lock(const struct hnsw *h, uint32_t slot);
-void row_unlock(const struct hnsw *h, uint32_t slot);
-unsigned row_read(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t *ret);
+void hnsw_row_lock(const struct hnsw *h, uint32_t slot);
+void hnsw_row_unlock(const struct hnsw *h, uint32_t slot);
+unsigned hnsw_row_read(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t *ret);
 /* Before the node can be found, or with its lock held. */
-void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_t *links, unsigned n);
-/* Adds a link if it is not there and, when the row is full, better than one that is. _locked: the caller holds slot's. */
-void row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
-void row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
+void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_t *links,
+		    unsigned n);
 /*
- * The paper's heuristic: the links of slot, up to max, out of the beam. picks: n_forced links that are taken in any case,
- * then room for the others. Returns how many. Sets and clears marks of the beam.
+ * Adds a link if it is not there and, when the row is full, better than one that is. _locked:
+ * the caller holds slot's.
  */
-unsigned links_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
-		      unsigned n_forced, unsigned max);
+void hnsw_row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
+void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
+/*
+ * The paper's heuristic: the links of slot, up to max, out of the beam. picks: n_forced links
+ * that are taken in any case, then room for the others. fill: what the heuristic refuses is
+ * taken too while there is room. Returns how many. Changes the marks of the beam.
+ */
+unsigned hnsw_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
+		      unsigned n_forced, unsigned max, bool fill);
 
 /* hnsw_tree.c: the spanning tree that keeps every node reachable. */
-uint32_t tree_parent(const struct hnsw *h, uint32_t slot);
-bool tree_edge(const struct hnsw *h, uint32_t a, uint32_t b);
-unsigned tree_children_max(const struct hnsw *h);
-void tree_set_root(struct hnsw *h, uint32_t slot);
-/* Gives a new node, whose row is written, a parent: the nearest of near that has room, or a node below the first (none: fallback). */
-void tree_join(struct hnsw *h, uint32_t slot, const struct beam *near, uint32_t fallback);
+uint32_t hnsw_tree_parent(const struct hnsw *h, uint32_t slot);
+bool hnsw_tree_edge(const struct hnsw *h, uint32_t a, uint32_t b);
+unsigned hnsw_tree_children_max(const struct hnsw *h);
+void hnsw_tree_set_root(struct hnsw *h, uint32_t slot);
+/*
+ * Gives a new node, whose row is written, a parent: the nearest of near that has room, or a
+ * node below the first (none: fallback).
+ */
+void hnsw_tree_join(struct hnsw *h, uint32_t slot, const struct beam *near, uint32_t fallback);
 /* Takes a node, and all below it, from its dead parent to the nearest ancestor that is not dead. */
-void tree_reparent(struct hnsw *h, uint32_t slot);
+void hnsw_tree_reparent(struct hnsw *h, uint32_t slot);
 
 /* hnsw_search.c */
 struct hnsw_walk {
@@ -134,7 +145,7 @@ struct hnsw_walk {
 	const struct probe *q;
 	struct scratch *s;
 	unsigned level;
-	bool live_only;        /* candidates are live and pass the filter; otherwise they are not dead */
+	bool live_only;        /* candidates are live and pass the filter; else: are not dead */
 	bool (*filter)(const void *ctx, uint32_t slot);
 	const void *ctx;
 };

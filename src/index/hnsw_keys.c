@@ -1,10 +1,11 @@
 /*
  * hnsw_keys.c: what traversal compares.
  *
- * Everything the graph knows about vectors goes through these two functions: a probe is made of a query or of a stored
- * row, and keys are computed for the slots of a hop, a selection or a repair. Now they are float32 rows through
- * vector/rows.h. Quantised codes will be looked up here, with a reorder by float rows at the end of hnsw_search; nothing
- * else of the graph needs to know.
+ * Everything the graph knows about vectors goes through these two functions: a probe is made of
+ * a query or of a stored row, and keys are computed for the slots of a hop, a selection or a
+ * repair. Now they are float32 rows through vector/rows.h. Quantised codes will be looked up
+ * here, with a reorder by float rows at the end of hnsw_search; nothing else of the graph needs
+ * to know.
  */
 #include "index/hnsw_impl.h"
 
@@ -20,7 +21,10 @@ struct probe hnsw_probe(const struct hnsw *h, uint32_t slot)
 	return q;
 }
 
-/* The rows of a hop lie anywhere in memory: without this every distance would wait for its first lines. */
+/*
+ * The rows of a hop lie anywhere in memory: without this every distance would wait for its
+ * first lines.
+ */
 static void prefetch(const struct hnsw *h, const uint32_t *slots, unsigned n)
 {
 	size_t bytes = h->rows->dim * sizeof(float);

@@ -1,17 +1,19 @@
 /*
  * hnsw_links.c: the links of a node: reading, adding, choosing.
  *
- * Choosing follows the paper's heuristic (its Algorithm 4): going from near to far, a candidate is taken if it is nearer
- * to the node than to every neighbour taken so far. So links point in different directions, one into each cluster around,
- * instead of all into the nearest. What was refused then fills the row, nearest first (keepPrunedConnections): a row
- * is read as whole cache lines anyway, and full rows gave the best recall for the time of a search.
+ * Choosing follows the paper's heuristic (its Algorithm 4): going from near to far, a candidate
+ * is taken if it is nearer to the node than to every neighbour taken so far. So links point in
+ * different directions, one into each cluster around, instead of all into the nearest. What was
+ * refused then fills the row, nearest first (keepPrunedConnections): a row is read as whole
+ * cache lines anyway, and full rows gave the best recall for the time of a search.
  *
- * A candidate that is as far from a neighbour as from the node is refused too: of a pile of equal vectors one is
- * enough, and the row keeps room for links that lead out of the pile.
+ * A candidate that is as far from a neighbour as from the node is refused too: of a pile of
+ * equal vectors one is enough, and the row keeps room for links that lead out of the pile.
  *
- * When a link is added to a full row the paper chooses the whole row anew, some hundred distances. But only one link
- * has to go: from far to near, the first that the heuristic would refuse for a nearer one. It is mostly found at once, since
- * a full row ends with such links. That it is compared with all nearer links, those that would be refused themselves included,
+ * When a link is added to a full row the paper chooses the whole row anew, some hundred
+ * distances. But only one link has to go: from far to near, the first that the heuristic would
+ * refuse for a nearer one. It is mostly found at once, since a full row ends with such links.
+ * That it is compared with all nearer links, those that would be refused themselves included,
  * is the difference; recall is the same.
  */
 #include <sched.h>
@@ -21,10 +23,10 @@
 #define SPINS 64
 
 /*
- * A lock is held for some microseconds by a thread that never sleeps with it, so waiting mostly means spinning; yielding
- * helps when its holder lost the processor.
+ * A lock is held for some microseconds by a thread that never sleeps with it, so waiting mostly
+ * means spinning; yielding helps when its holder lost the processor.
  */
-void row_lock(const struct hnsw *h, uint32_t slot)
+void hnsw_row_lock(const struct hnsw *h, uint32_t slot)
 {
 	uint8_t *lock = (uint8_t *)h->lock.at + slot;
 
@@ -36,12 +38,12 @@ void row_lock(const struct hnsw *h, uint32_t slot)
 	}
 }
 
-void row_unlock(const struct hnsw *h, uint32_t slot)
+void hnsw_row_unlock(const struct hnsw *h, uint32_t slot)
 {
 	__atomic_store_n((uint8_t *)h->lock.at + slot, 0, __ATOMIC_RELEASE);
 }
 
-unsigned row_read(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t *ret)
+unsigned hnsw_row_read(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t *ret)
 {
 	const uint32_t *row = hnsw_row(h, slot, level);
 	unsigned n = 0, cap = hnsw_row_cap(h, level);
@@ -94,8 +96,8 @@ static bool contains(const uint32_t *slots, unsigned n, uint32_t slot)
 	return false;
 }
 
-unsigned links_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
-                      unsigned n_forced, unsigned max)
+unsigned hnsw_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
+                     unsigned n_forced, unsigned max, bool fill)
 {
 	unsigned n = n_forced;
 	uint32_t c;
@@ -110,7 +112,7 @@ unsigned links_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint3
 			beam_mark(b, i);
 		}
 	}
-	for (uint32_t i = 0; i < b->n && n < max; i++) {
+	for (uint32_t i = 0; fill && i < b->n && n < max; i++) {
 		if (!(b->at[i] & 1))
 			picks[n++] = beam_slot(b->at[i]);
 	}
@@ -129,7 +131,10 @@ static void sort_entries(uint64_t *at, unsigned n)
 	}
 }
 
-/* The one of n slots, more than the row can hold, that the node loses: a dead one, a superfluous one, the farthest. */
+/*
+ * The one of n slots, more than the row can hold, that the node loses: a dead one, a
+ * superfluous one, the farthest.
+ */
 static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
                             const uint32_t *slots, unsigned n)
 {
@@ -147,7 +152,7 @@ static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
 	for (unsigned i = n; i-- > 0;) {
 		uint32_t c = by_distance[i];
 
-		if (level == 0 && tree_edge(h, slot, c))
+		if (level == 0 && hnsw_tree_edge(h, slot, c))
 			continue;
 		if (hnsw_is_dead(h, c) || any_nearer(h, c, beam_key(order[i]), by_distance, i))
 			return c;
@@ -157,10 +162,10 @@ static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
 	return farthest;
 }
 
-void row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
+void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
 {
 	uint32_t links[HNSW_ROW_MAX + 1], loser;
-	unsigned n = row_read(h, slot, level, links);
+	unsigned n = hnsw_row_read(h, slot, level, links);
 
 	if (contains(links, n, link))
 		return;
@@ -176,9 +181,9 @@ void row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link
 	}
 }
 
-void row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
+void hnsw_row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
 {
-	row_lock(h, slot);
-	row_add_locked(h, slot, level, link);
-	row_unlock(h, slot);
+	hnsw_row_lock(h, slot);
+	hnsw_row_add_locked(h, slot, level, link);
+	hnsw_row_unlock(h, slot);
 }

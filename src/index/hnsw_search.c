@@ -1,12 +1,14 @@
 /*
- * hnsw_search.c: walks over the graph: the paper's Algorithm 2 (one level) and Algorithm 5 (a query).
+ * hnsw_search.c: walks over the graph: the paper's Algorithm 2 (one level) and Algorithm 5 (a
+ * query).
  *
- * What may be returned and what leads on are two questions. A row that is dead, hidden or filtered out leads on like any
- * other, but were it to take one of the ef places, a search in a collection of which half is deleted would have half its ef.
- * So the beam holds only what may be returned, it alone decides when the walk ends, and other rows that are nearer than its
- * last wait in a heap (`detour`) for their turn. When every row may be returned, that heap stays empty and costs
- * nothing. When hardly any may, the walk goes on until ef are found or nothing is left, so that the last
- * live row of a collection is still found.
+ * What may be returned and what leads on are two questions. A row that is dead, hidden or
+ * filtered out leads on like any other, but were it to take one of the ef places, a search in a
+ * collection of which half is deleted would have half its ef. So the beam holds only what may
+ * be returned, it alone decides when the walk ends, and other rows that are nearer than its
+ * last wait in a heap (`detour`) for their turn. When every row may be returned, that heap
+ * stays empty and costs nothing. When hardly any may, the walk goes on until ef are found or
+ * nothing is left, so that the last live row of a collection is still found.
  */
 #include <errno.h>
 
@@ -22,7 +24,7 @@ static unsigned unseen_links(const struct hnsw_walk *w, uint32_t slot)
 	for (unsigned i = 0; i < cap && (link = hnsw_link(row, i)) != ROW_NONE; i++) {
 		__builtin_prefetch(&w->h->rows->at[link]);
 		w->s->slots[n] = link;
-		n += !scratch_see(w->s, link);
+		n += !hnsw_scratch_see(w->s, link);
 	}
 	return n;
 }
@@ -62,7 +64,10 @@ static void hop(const struct hnsw_walk *w, uint32_t slot)
 		consider(w, s->keys[i], s->slots[i]);
 }
 
-/* The nearest row whose links were not looked at yet; false when none is left that could improve the beam. */
+/*
+ * The nearest row whose links were not looked at yet; false when none is left that could
+ * improve the beam.
+ */
 static bool next_to_expand(struct scratch *s, uint32_t *ret)
 {
 	uint32_t i = beam_next(&s->beam);
@@ -97,10 +102,10 @@ void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef)
 	struct scratch *s = w->s;
 	uint32_t slot;
 
-	scratch_clear_seen(s);
+	hnsw_scratch_clear_seen(s);
 	beam_clear(&s->beam, ef);
 	s->detour.n = 0;
-	scratch_see(s, start);
+	hnsw_scratch_see(s, start);
 	hnsw_keys(w->h, w->q, &start, 1, s->keys);
 	consider(w, s->keys[0], start);
 	while (next_to_expand(s, &slot)) {
@@ -113,7 +118,7 @@ void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef)
 static bool step_nearer(const struct hnsw *h, struct scratch *s, const struct probe *q,
                         unsigned level, uint32_t *slot, float *key)
 {
-	unsigned n = row_read(h, *slot, level, s->slots);
+	unsigned n = hnsw_row_read(h, *slot, level, s->slots);
 	bool moved = false;
 
 	hnsw_keys(h, q, s->slots, n, s->keys);

@@ -1,8 +1,9 @@
 /*
  * scratch.c: the pool.
  *
- * The heap of detours can come to hold every slot (when almost all rows are dead) but nearly always stays empty. So
- * it is a mapping, of which only touched pages are memory, and one that grew large is given back after the walk.
+ * The heap of detours can come to hold every slot (when almost all rows are dead) but nearly
+ * always stays empty. So it is a mapping, of which only touched pages are memory, and one that
+ * grew large is given back after the walk.
  */
 #include "index/scratch.h"
 
@@ -101,7 +102,7 @@ static bool make_room(struct scratch *s, uint32_t n_slots, uint32_t ef)
 	return s->detour.at;
 }
 
-void scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels)
+void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels)
 {
 	mutex_init(&p->lock);
 	p->idle = NULL;
@@ -110,7 +111,7 @@ void scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_leve
 	p->n_levels = n_levels;
 }
 
-void scratch_pool_release(struct scratch_pool *p)
+void hnsw_scratch_pool_release(struct scratch_pool *p)
 {
 	struct scratch *s;
 
@@ -121,7 +122,7 @@ void scratch_pool_release(struct scratch_pool *p)
 	mutex_destroy(&p->lock);
 }
 
-size_t scratch_pool_bytes(struct scratch_pool *p)
+size_t hnsw_scratch_pool_bytes(struct scratch_pool *p)
 {
 	size_t bytes;
 
@@ -169,7 +170,7 @@ void hnsw_scratch_put(struct scratch_pool *p, struct scratch *s)
 	mutex_unlock(&p->lock);
 }
 
-void scratch_clear_seen(struct scratch *s)
+void hnsw_scratch_clear_seen(struct scratch *s)
 {
 	memset(s->seen, 0, seen_words(s->n_slots) * sizeof(*s->seen));
 }

@@ -1,9 +1,11 @@
 /*
- * scratch.h: what one walk over the graph needs besides the graph, taken from a pool: nothing is allocated on the way.
+ * scratch.h: what one walk over the graph needs besides the graph, taken from a pool: nothing
+ * is allocated on the way.
  *
- * A scratch belongs to one thread between hnsw_scratch_get and hnsw_scratch_put. The pool keeps as many as there were walks at
- * once. The set of slots seen is a bitmap: an eighth of a byte a slot stays in the cache where a table of stamps would
- * not, and clearing it before a walk costs microseconds even at a million slots.
+ * A scratch belongs to one thread between hnsw_scratch_get and hnsw_scratch_put. The pool keeps
+ * as many as there were walks at once. The set of slots seen is a bitmap: an eighth of a byte a
+ * slot stays in the cache where a table of stamps would not, and clearing it before a walk
+ * costs microseconds even at a million slots.
  */
 #ifndef RV_INDEX_SCRATCH_H
 #define RV_INDEX_SCRATCH_H
@@ -36,18 +38,18 @@ struct scratch_pool {
 	unsigned n_levels;     /* const */
 };
 
-void scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels);
-void scratch_pool_release(struct scratch_pool *p); /* every scratch was put back */
-size_t scratch_pool_bytes(struct scratch_pool *p);
+void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels);
+void hnsw_scratch_pool_release(struct scratch_pool *p); /* every scratch was put back */
+size_t hnsw_scratch_pool_bytes(struct scratch_pool *p);
 
 /* For slots below n_slots and candidate lists of up to ef. NULL: no memory. */
 struct scratch *hnsw_scratch_get(struct scratch_pool *p, uint32_t n_slots, uint32_t ef);
 void hnsw_scratch_put(struct scratch_pool *p, struct scratch *s);
 
-void scratch_clear_seen(struct scratch *s);
+void hnsw_scratch_clear_seen(struct scratch *s);
 
 /* Marks slot as seen; whether it was before. */
-static inline bool scratch_see(struct scratch *s, uint32_t slot)
+static inline bool hnsw_scratch_see(struct scratch *s, uint32_t slot)
 {
 	uint64_t *word = &s->seen[slot / 64], bit = UINT64_C(1) << slot % 64;
 	bool was = *word & bit;

@@ -153,7 +153,10 @@ static void does_not_fit(void **state)
 	fx_release(&f);
 }
 
-/* Writes the image again with checksums that are right, after `change` was given each section's bytes. */
+/*
+ * Writes the image again with checksums that are right, after `change` was given each section's
+ * bytes.
+ */
 static void rewrite(struct fixture *f,
                     void (*change)(struct fixture *f, size_t section, char *p, size_t *n))
 {
@@ -267,7 +270,10 @@ static void lies_in_the_tables(void **state)
 	fx_release(&f);
 }
 
-/* Two nodes that are each other's parent, with all links there: only following parents shows the circle. */
+/*
+ * Two nodes that are each other's parent, with all links there: only following parents shows
+ * the circle.
+ */
 static void close_circle(struct fixture *f, size_t section, char *p, size_t *n)
 {
 	uint32_t *parent = (uint32_t *)p, child;
@@ -302,7 +308,10 @@ static void random_word(struct fixture *f, size_t section, char *p, size_t *n)
 		memcpy(p + fx_random(f) % (*n / 4) * 4, &value, 4);
 }
 
-/* Any word changed: refused, or the graph is still a sound one (a changed link may be as good as the old). */
+/*
+ * Any word changed: refused, or the graph is still a sound one (a changed link may be as good
+ * as the old).
+ */
 static void random_words(void **state)
 {
 	struct fixture f = fx_new(t_seed(), N, DIM, METRIC_L2);
