@@ -8,7 +8,7 @@
  * here knows how rare a word is; and a feature counts in SPREAD dimensions, which takes out some of the noise of
  * collisions.
  */
-#include "embed.h"
+#include "tools/embed.h"
 
 #include <errno.h>
 #include <math.h>

@@ -13,7 +13,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "embed.h"
+#include "tools/embed.h"
 #include "vector/reader.h"
 
 enum format { TEXT, JSONL, FVECS };

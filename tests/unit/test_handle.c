@@ -1,6 +1,7 @@
 /* test_handle.c: node numbers, the table of files, handles, snapshots. */
 #include "t.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "tree/handle.h"
