@@ -51,7 +51,7 @@ int query_take_name(struct query_draft *d, const char *name, size_t n, struct er
 {
 	if (is_word(name, n, "where") || is_word(name, n, "text"))
 		return err_set(e, -EINVAL, "%.*s is not there yet, it comes with a later version",
-			       (int)n, name);
+		               (int)n, name);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		if (!is_word(name, n, names[i].name))
 			continue;
@@ -61,7 +61,7 @@ int query_take_name(struct query_draft *d, const char *name, size_t n, struct er
 		return (int)names[i].is;
 	}
 	return err_set(e, -EINVAL, "unknown name '%.*s', expected k, ef, exact, like or include",
-		       (int)(n < 64 ? n : 64), name);
+	               (int)(n < 64 ? n : 64), name);
 }
 
 int query_set_count(struct query_draft *d, enum query_name name, uint64_t value, struct err *e)
@@ -71,7 +71,7 @@ int query_set_count(struct query_draft *d, enum query_name name, uint64_t value,
 
 	if (value < 1 || value > max)
 		return err_set(e, -ERANGE, "%s is %llu, expected 1 to %u", k ? "k" : "ef",
-			       (unsigned long long)value, max);
+		               (unsigned long long)value, max);
 	*(k ? &d->q.k : &d->q.ef) = (unsigned)value;
 	return 0;
 }
@@ -95,7 +95,7 @@ int query_add_include(struct query_draft *d, const char *what, size_t n, struct 
 		d->q.include |= INCLUDE_TEXT;
 	else
 		return err_set(e, -EINVAL, "include '%.*s', expected metadata, vector or text",
-			       (int)(n < 64 ? n : 64), what);
+		               (int)(n < 64 ? n : 64), what);
 	return 0;
 }
 

@@ -9,7 +9,7 @@
 #include "query/query_parts.h"
 
 static int set_count(struct query_draft *d, enum query_name name, const struct json *j,
-		     struct err *e)
+                     struct err *e)
 {
 	const char *what = name == QUERY_K ? "k" : "ef";
 	double v;
@@ -18,7 +18,7 @@ static int set_count(struct query_draft *d, enum query_name name, const struct j
 		return err_set(e, -EINVAL, "%s is not a whole number", what);
 	if (v < 1 || v > UINT32_MAX)
 		return err_set(e, -ERANGE, "%s is %g, expected 1 to %u", what, v,
-			       name == QUERY_K ? LIMIT_K : LIMIT_EF);
+		               name == QUERY_K ? LIMIT_K : LIMIT_EF);
 	return query_set_count(d, name, (uint64_t)v, e);
 }
 

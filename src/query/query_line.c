@@ -51,7 +51,7 @@ struct value {
 
 /* Takes the value at *s, which moves behind it. */
 static int take_value(struct query_draft *d, const char **s, const char *end, struct value *ret,
-		      struct err *e)
+                      struct err *e)
 {
 	struct buf *b = &d->scratch->value;
 	const char *at = *s;
@@ -91,17 +91,17 @@ static int set_count(struct query_draft *d, enum query_name name, struct value v
 		return query_set_count(d, name, n, e);
 	if (all_digits(v.s, v.len) || (v.len > 1 && *v.s == '-' && all_digits(v.s + 1, v.len - 1)))
 		return err_set(e, -ERANGE, "%s is %.*s, expected 1 to %u", what,
-			       (int)(v.len < 40 ? v.len : 40), v.s,
-			       name == QUERY_K ? LIMIT_K : LIMIT_EF);
+		               (int)(v.len < 40 ? v.len : 40), v.s,
+		               name == QUERY_K ? LIMIT_K : LIMIT_EF);
 	return err_set(e, -EINVAL, "%s is '%.*s', expected a whole number", what,
-		       (int)(v.len < 40 ? v.len : 40), v.s);
+	               (int)(v.len < 40 ? v.len : 40), v.s);
 }
 
 static int set_exact(struct query_draft *d, struct value v, struct err *e)
 {
 	if (v.len != 1 || (*v.s != '0' && *v.s != '1'))
 		return err_set(e, -EINVAL, "exact is '%.*s', expected 0 or 1",
-			       (int)(v.len < 40 ? v.len : 40), v.s);
+		               (int)(v.len < 40 ? v.len : 40), v.s);
 	d->q.exact = *v.s == '1';
 	return 0;
 }
@@ -138,7 +138,7 @@ static int set_option(struct query_draft *d, int name, struct value v, struct er
 }
 
 static int take_option(struct query_draft *d, const char **s, const char *end, size_t name_len,
-		       struct err *e)
+                       struct err *e)
 {
 	int name = query_take_name(d, *s, name_len, e);
 	struct value v = { NULL, 0 };
@@ -165,7 +165,7 @@ static int take_numbers(struct query_draft *d, const char *s, const char *end, s
 		return (int)n;
 	if (n == 0)
 		return err_set(e, -EINVAL,
-			       "no numbers, expected [NAME=VALUE ...] numbers, or like=ID");
+		               "no numbers, expected [NAME=VALUE ...] numbers, or like=ID");
 	d->q.v = d->scratch->v;
 	d->q.dim = (size_t)n;
 	return 0;

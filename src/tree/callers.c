@@ -27,7 +27,7 @@
 
 struct slot {
 	struct post *post;
-	uint64_t seq;	  /* newer is larger */
+	uint64_t seq;     /* newer is larger */
 	uint64_t through; /* the child; 0: it has ended */
 	pid_t through_pid;
 };
@@ -50,10 +50,10 @@ struct callers {
 	struct processes *processes; /* const */
 	_Atomic size_t bytes;
 	struct mutex lock;
-	struct map entries;	    /* lock: of struct entry * */
+	struct map entries;         /* lock: of struct entry * */
 	struct entry *first, *last; /* lock: least recently used last */
-	size_t n;		    /* lock */
-	uint64_t seq;		    /* lock */
+	size_t n;                   /* lock */
+	uint64_t seq;               /* lock */
 };
 
 /* ---- posts ---- */
@@ -330,7 +330,7 @@ uint32_t callers_node_item(const struct lineage *l)
 }
 
 void callers_post(struct callers *c, const struct lineage *l, uint32_t place, enum post_kind kind,
-		  struct post *p)
+                  struct post *p)
 {
 	struct slot from = { 0 };
 
@@ -354,7 +354,7 @@ void callers_post(struct callers *c, const struct lineage *l, uint32_t place, en
 }
 
 struct post *callers_find(struct callers *c, const struct lineage *l, uint32_t place,
-			  enum post_kind kind)
+                          enum post_kind kind)
 {
 	struct post *found = NULL;
 

@@ -29,7 +29,7 @@
 #include "base/mem.h"
 
 /* From the kernel's uapi; the distribution's headers are older. */
-#define RV_PIDFD_THREAD	  O_EXCL
+#define RV_PIDFD_THREAD   O_EXCL
 #define RV_PIDFD_INFO_PID 1u
 struct pidfd_info_v0 {
 	uint64_t mask;
@@ -44,7 +44,7 @@ struct pidfd_info_v0 {
 _Static_assert(sizeof(struct pidfd_info_v0) == 64, "the kernel's first version has 64 bytes");
 
 #define N_SHARDS 8
-#define MAX_FDS	 1024
+#define MAX_FDS  1024
 
 /* Set in the identity of a user who stands for its processes; inodes and start times stay below. */
 #define IDENTITY_UID (1ull << 63)
@@ -58,21 +58,21 @@ struct view {
 struct task {
 	pid_t tid;
 	int fd;
-	struct view view;	  /* id: of the task, the process's when tid is tgid */
-	struct lineage lineage;	  /* n 0: not known */
+	struct view view;         /* id: of the task, the process's when tid is tgid */
+	struct lineage lineage;   /* n 0: not known */
 	struct task *prev, *next; /* least recently used last */
 };
 
 struct shard {
 	struct mutex lock;
-	struct map by_tid;	   /* lock: of struct task * */
+	struct map by_tid;         /* lock: of struct task * */
 	struct task *first, *last; /* lock */
-	unsigned n;		   /* lock */
+	unsigned n;                /* lock */
 };
 
 struct processes {
 	enum processes_way way; /* const */
-	unsigned max_tasks;	/* const: a shard's */
+	unsigned max_tasks;     /* const: a shard's */
 	struct shard shards[N_SHARDS];
 };
 
@@ -276,7 +276,7 @@ static bool task_open(struct task *t, pid_t tid)
 		return false;
 	if (pidfd_info(t->fd, &info) && (pid_t)info.pid == tid) {
 		t->view = (struct view){ pidfd_identity(t->fd), (pid_t)info.tgid, (pid_t)info.ppid,
-					 session_of((pid_t)info.tgid) };
+			                 session_of((pid_t)info.tgid) };
 		if (t->view.id)
 			return true;
 	}
@@ -307,7 +307,7 @@ static struct task *task_add(struct processes *ps, struct shard *sh, pid_t tid) 
 }
 
 static struct task *task_get_locked(struct processes *ps, struct shard *sh, pid_t tid,
-				    bool *ret_fresh) REQUIRES(sh->lock)
+                                    bool *ret_fresh) REQUIRES(sh->lock)
 {
 	struct task *t = task_find(sh, tid);
 

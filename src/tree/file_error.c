@@ -7,7 +7,7 @@
 #include "tree/exchange.h"
 
 void error_post_lineage(struct tree *t, const struct lineage *l, uint32_t place,
-			const struct err *e)
+                        const struct err *e)
 {
 	struct post *p = post_new();
 
@@ -42,7 +42,7 @@ static void settle_query(struct tree *t, const struct lineage *l, uint32_t place
 }
 
 static int error_render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-			struct err *e)
+                        struct err *e)
 {
 	struct lineage l;
 	struct post *p;

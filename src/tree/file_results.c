@@ -7,7 +7,7 @@
 #include "tree/file.h"
 
 static int find(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		uint64_t *ret_len, struct err *e)
+                uint64_t *ret_len, struct err *e)
 {
 	struct lineage l;
 	struct post *p;
@@ -17,14 +17,14 @@ static int find(struct tree *t, const struct caller *who, struct node n, struct 
 	p = callers_find(t->callers, &l, node_place(n), POST_ANSWER);
 	if (!p)
 		return err_set(e, -ENODATA,
-			       "nothing was asked yet by this process or the ones that started it");
+		               "nothing was asked yet by this process or the ones that started it");
 	rc = exchange_answers(t, exchange_of(p), ret, ret_len, e);
 	post_unref(p);
 	return rc;
 }
 
 static int results_render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-			  struct err *e)
+                          struct err *e)
 {
 	uint64_t len;
 
@@ -33,7 +33,7 @@ static int results_render(struct tree *t, const struct caller *who, struct node 
 
 /* Not reading: who only looks at the size leaves the exchange open for more queries. */
 static int results_size(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
-			struct err *e)
+                        struct err *e)
 {
 	return find(t, who, n, NULL, ret, e);
 }

@@ -28,7 +28,7 @@ static struct answer_hit full_hit(const char *id, const char *metadata, const ch
 }
 
 static void add_answer(struct answer *a, enum query_form form, unsigned include,
-		       const struct answer_hit *hits, size_t n)
+                       const struct answer_hit *hits, size_t n)
 {
 	struct query q = { .form = form, .include = include };
 
@@ -76,8 +76,8 @@ static void json_lines(void **state)
 	add_answer(&a, QUERY_JSON, 0, hits, 2);
 	add_answer(&a, QUERY_JSON, 0, hits, 0);
 	assert_string_equal(out.data, "{\"results\":[{\"id\":\"a\",\"distance\":1},"
-				      "{\"id\":\"b\\\"\\\\\",\"distance\":2}]}\n"
-				      "{\"results\":[]}\n");
+	                              "{\"id\":\"b\\\"\\\\\",\"distance\":2}]}\n"
+	                              "{\"results\":[]}\n");
 	buf_release(&out);
 }
 
@@ -92,7 +92,7 @@ static void forms_in_one_batch(void **state)
 	add_answer(&a, QUERY_JSON, 0, &h, 1);
 	add_answer(&a, QUERY_LINE, 0, &h, 1);
 	assert_string_equal(out.data,
-			    "a\t1\n\n{\"results\":[{\"id\":\"a\",\"distance\":1}]}\n\na\t1\n");
+	                    "a\t1\n\n{\"results\":[{\"id\":\"a\",\"distance\":1}]}\n\na\t1\n");
 	buf_release(&out);
 }
 
@@ -106,7 +106,7 @@ static void includes(void **state)
 	answer_init(&a, &out);
 	add_answer(&a, QUERY_LINE, all, &h, 1);
 	assert_string_equal(out.data, "a\t0.25\t{\"vector\":[0.1,-2,1e-20],\"metadata\":{\"x\":1},"
-				      "\"text\":\"two\\nlines\\t\"}\n");
+	                              "\"text\":\"two\\nlines\\t\"}\n");
 	buf_clear(&out);
 	answer_init(&a, &out);
 	add_answer(&a, QUERY_LINE, INCLUDE_TEXT, &h, 1);
@@ -117,7 +117,7 @@ static void includes(void **state)
 	add_answer(&a, QUERY_LINE, INCLUDE_TEXT | INCLUDE_METADATA, &h, 1);
 	add_answer(&a, QUERY_JSON, INCLUDE_METADATA, &h, 1);
 	assert_string_equal(out.data, "a\t0.25\t{}\n\n"
-				      "{\"results\":[{\"id\":\"a\",\"distance\":0.25}]}\n");
+	                              "{\"results\":[{\"id\":\"a\",\"distance\":0.25}]}\n");
 	buf_release(&out);
 }
 
@@ -216,14 +216,14 @@ static void lengths_without_rendering(void **state)
 
 	for (int i = 0; i < 500; i++) {
 		struct answer_hit h = full_hit(odd_ids[i % 15],
-					       i & 1 ? "{\"a\":\"\xc3\xa4\"}" : NULL,
-					       i & 2 ? "x\x01\"\n\xff y" : NULL);
+		                               i & 1 ? "{\"a\":\"\xc3\xa4\"}" : NULL,
+		                               i & 2 ? "x\x01\"\n\xff y" : NULL);
 		struct buf out = BUF_INIT;
 		float v[20];
 
 		for (int j = 0; j < 20; j++)
 			v[j] = ldexpf((float)(rand_r(&seed) % 2000001 - 1000000),
-				      rand_r(&seed) % 200 - 110);
+			              rand_r(&seed) % 200 - 110);
 		h.v = v;
 		h.dim = (size_t)(i % 21);
 		answer_vector_json(&out, &h);

@@ -79,7 +79,7 @@ static void refused(const char *text, int code, const char *why)
 
 	if (rc != -code)
 		fail_msg("%s: %s (%s), expected %s", text, rc ? strerror(-rc) : "taken", e.text,
-			 strerror(code));
+		         strerror(code));
 	if (!strstr(e.text, why))
 		fail_msg("%s: '%s' does not say '%s'", text, e.text, why);
 	assert_int_equal(e.code, -code);
@@ -105,7 +105,7 @@ static void check_numbers(const struct seen *s)
 static void plain_numbers(void **state)
 {
 	static const char *const texts[] = { "0.5 -2 1e-3", "0.5 -2 1e-3\n", "[0.5,-2,1e-3]\r\n",
-					     "\n\n \t\n0.5\t-2,1e-3 \n\r\n", "  0.5, -2, .001\n" };
+		                             "\n\n \t\n0.5\t-2,1e-3 \n\r\n", "  0.5, -2, .001\n" };
 
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		struct sink s;
@@ -157,9 +157,9 @@ static void json_query(void **state)
 
 	for (int i = 0; i < 3; i++) {
 		snprintf(text, sizeof text,
-			 " {\"k\":5, \"ef\":100,\"exact\":true,\"include\":[\"metadata\",\"text\"],"
-			 "\"%s\":[0.5,-2,1e-3]}\n",
-			 names[i]);
+		         " {\"k\":5, \"ef\":100,\"exact\":true,\"include\":[\"metadata\",\"text\"],"
+		         "\"%s\":[0.5,-2,1e-3]}\n",
+		         names[i]);
 		T_OK(parse(&s, text, NULL));
 		assert_int_equal(s.n, 1);
 		assert_int_equal(s.seen[0].q.form, QUERY_JSON);
@@ -242,7 +242,7 @@ static size_t make_npy(char *out, const char *descr, const char *shape, const vo
 {
 	char header[128];
 	int len = snprintf(header, sizeof header,
-			   "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
+	                   "{'descr': '%s', 'fortran_order': False, 'shape': %s, }", descr, shape);
 
 	memset(out, ' ', 128);
 	memcpy(out, "\x93NUMPY\x01\x00\x76\x00", 10); /* header of 118 bytes */
