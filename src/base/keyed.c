@@ -60,7 +60,7 @@ static int split(const char *p, const char *end, struct keyed_line *ret, struct 
 		q++;
 	if (q == p)
 		return err_set(e, -EINVAL, "a key is missing before \"%.*s\"",
-			       shown(p, (size_t)(end - p)), p);
+		               shown(p, (size_t)(end - p)), p);
 	ret->key = p;
 	ret->key_len = (size_t)(q - p);
 	trim(&q, &end);
@@ -86,7 +86,7 @@ int keyed_next(struct keyed *k, struct keyed_line *ret, struct err *e)
 		for (const char *c = p; c < end; c++)
 			if (is_control(*c))
 				return err_set(e, -EINVAL, "a control character (byte 0x%02x)",
-					       (unsigned char)*c);
+				               (unsigned char)*c);
 		if (p < end)
 			return split(p, end, ret, e);
 	}
@@ -130,10 +130,10 @@ int keyed_u64(const struct keyed_line *l, uint64_t min, uint64_t max, uint64_t *
 		return err_set(e, -EINVAL, "%.*s: the value is missing", key_len, l->key);
 	if (!all_digits(p + negative, n - negative))
 		return err_set(e, -EINVAL, "%.*s \"%.*s\" is not a whole number", key_len, l->key,
-			       shown(p, n), p);
+		               shown(p, n), p);
 	if (negative || !num_parse_u64(p, n, &v) || v < min || v > max)
 		return err_set(e, -ERANGE, "%.*s %.*s is out of range, %" PRIu64 " to %" PRIu64,
-			       key_len, l->key, shown(p, n), p, min, max);
+		               key_len, l->key, shown(p, n), p, min, max);
 	*ret = v;
 	return 0;
 }
@@ -141,7 +141,7 @@ int keyed_u64(const struct keyed_line *l, uint64_t min, uint64_t max, uint64_t *
 int keyed_unknown(const struct keyed_line *l, const char *known, struct err *e)
 {
 	return err_set(e, -EINVAL, "unknown key \"%.*s\", known are %s", shown(l->key, l->key_len),
-		       l->key, known);
+	               l->key, known);
 }
 
 int keyed_word(const char *text, size_t n, const char **ret, size_t *ret_len, struct err *e)

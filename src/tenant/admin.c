@@ -33,7 +33,7 @@ static struct collection *pin_collection(struct tenants *ts, uint32_t cid)
 	mutex_lock(&ts->lock);
 	c = collection_find_locked(ts, cid);
 	if (c)
-		tenant_pin_locked(c->tenant);
+		tenant_pin_locked(ts, c->tenant);
 	mutex_unlock(&ts->lock);
 	return c;
 }
@@ -53,9 +53,9 @@ static int add(struct tenants *ts, struct registry_tenant *rt, struct err *e)
 	if (!t) {
 		registry_tenant_remove(ts->db, rt->number, NULL);
 		return rt->number > NUMBER_MAX
-			       ? err_set(e, -ENOSPC, "all numbers of tenants were used, limit %u",
-					 NUMBER_MAX)
-			       : err_nomem(e);
+		               ? err_set(e, -ENOSPC, "all numbers of tenants were used, limit %u",
+		                         NUMBER_MAX)
+		               : err_nomem(e);
 	}
 	t->figures_known = true;
 	mutex_lock(&ts->lock);
@@ -69,7 +69,7 @@ static int add(struct tenants *ts, struct registry_tenant *rt, struct err *e)
 }
 
 int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
-		   uint32_t *ret_number, struct err *e)
+                   uint32_t *ret_number, struct err *e)
 {
 	struct registry_tenant rt = { .owner = *o, .created_ns = clock_wall_ns() };
 	int rc = tenant_name_check(name, e);
@@ -94,9 +94,10 @@ int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
 /* ---- removing ---- */
 
 /* The tenant's gate is closed: nothing is committed any more. */
-static int removable_locked(const struct tenant *t, struct err *e) REQUIRES(t->ts->lock);
+static int removable_locked(const struct tenants *ts, const struct tenant *t, struct err *e)
+	REQUIRES(ts->lock);
 
-static int removable_locked(const struct tenant *t, struct err *e)
+static int removable_locked(const struct tenants *ts, const struct tenant *t, struct err *e)
 {
 	uint64_t vectors = 0;
 	uint64_t bytes;
@@ -108,14 +109,14 @@ static int removable_locked(const struct tenant *t, struct err *e)
 		return 0;
 	if (t->status != TENANT_ACTIVE)
 		return err_set(e, t->status == TENANT_READONLY ? -EROFS : -EACCES,
-			       "the tenant is %s, pending-deletion allows its removal",
-			       tenant_status_name(t->status));
+		               "the tenant is %s, pending-deletion allows its removal",
+		               tenant_status_name(t->status));
 	if (t->engine)
 		engine_usage(t->engine, &vectors, &bytes, &n);
 	if (vectors > 0)
 		return err_set(e, -ENOTEMPTY,
-			       "the tenant holds %llu vectors and is not pending-deletion",
-			       (unsigned long long)vectors);
+		               "the tenant holds %llu vectors and is not pending-deletion",
+		               (unsigned long long)vectors);
 	return 0;
 }
 
@@ -132,7 +133,7 @@ static int remove_gated(struct tenant *t, struct err *e)
 
 	mutex_lock(&ts->change);
 	mutex_lock(&ts->lock);
-	rc = removable_locked(t, e);
+	rc = removable_locked(ts, t, e);
 	mutex_unlock(&ts->lock);
 	if (rc == 0) {
 		/* Also without a store: somebody inside may be making it. */
@@ -183,7 +184,7 @@ int tenants_remove(struct tenants *ts, uint32_t number, struct err *e)
 		rwlock_write_unlock(&t->gate);
 	}
 	mutex_lock(&ts->lock);
-	t = tenant_unpin_locked(t);
+	t = tenant_unpin_locked(ts, t);
 	mutex_unlock(&ts->lock);
 	if (t)
 		tenant_erase(t);
@@ -193,7 +194,7 @@ int tenants_remove(struct tenants *ts, uint32_t number, struct err *e)
 /* ---- changing ---- */
 
 static int read_registry_form(struct tenants *ts, uint32_t number, struct tenant **ret,
-			      struct registry_tenant *ret_rt, struct err *e)
+                              struct registry_tenant *ret_rt, struct err *e)
 {
 	int rc = refuse_read_only(ts, e);
 
@@ -229,7 +230,7 @@ int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o
 }
 
 int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, size_t n,
-		      struct err *e)
+                      struct err *e)
 {
 	struct registry_tenant rt;
 	struct quota q = { 0 };
@@ -258,7 +259,7 @@ int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, siz
 }
 
 static int set_tenant_status(struct tenants *ts, uint32_t number, enum tenant_status s,
-			     struct err *e)
+                             struct err *e)
 {
 	struct registry_tenant rt;
 	struct tenant *t;

@@ -24,17 +24,17 @@ static int refuse_count(struct tenant *t, struct err *e)
 	if (n >= limit) {
 		count_rejected(t, QUOTA_MAX_COLLECTIONS);
 		return err_set(e, -EDQUOT,
-			       "max_collections %" PRIu64 " reached, the tenant has %" PRIu64,
-			       limit, n);
+		               "max_collections %" PRIu64 " reached, the tenant has %" PRIu64,
+		               limit, n);
 	}
 	if (n >= LIMIT_COLLECTIONS)
 		return err_set(e, -EDQUOT, "%" PRIu64 " collections, limit %d", n,
-			       LIMIT_COLLECTIONS);
+		               LIMIT_COLLECTIONS);
 	return 0;
 }
 
 static int create(struct inside *in, const char *name, const struct owner *o, uint32_t *ret_cid,
-		  struct err *e)
+                  struct err *e)
 {
 	struct tenant *t = in->tenant;
 	struct tenants *ts = t->ts;
@@ -47,7 +47,7 @@ static int create(struct inside *in, const char *name, const struct owner *o, ui
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
 		rc = t->removed ? err_set(e, -ENODEV, "the tenant was removed")
-				: collection_add_locked(t, cid, TENANT_ACTIVE, e);
+		                : collection_add_locked(ts, t, cid, TENANT_ACTIVE, e);
 		mutex_unlock(&ts->lock);
 		if (rc < 0)
 			engine_collection_remove(in->engine, cid, true, NULL);
@@ -60,7 +60,7 @@ static int create(struct inside *in, const char *name, const struct owner *o, ui
 }
 
 int tenant_collection_create(struct inside *in, const char *name, const struct owner *o,
-			     uint32_t *ret_cid, struct err *e)
+                             uint32_t *ret_cid, struct err *e)
 {
 	struct tenant *t = in->tenant;
 	uint32_t cid;
@@ -82,15 +82,16 @@ int tenant_collection_create(struct inside *in, const char *name, const struct o
 }
 
 /* The tenant's status decides, except that one of the two being pending-deletion allows all. */
-static int removable_locked(const struct collection *c, bool *ret_pending, struct err *e)
-	REQUIRES(c->tenant->ts->lock);
+static int removable_locked(const struct tenants *ts, const struct collection *c, bool *ret_pending,
+                            struct err *e) REQUIRES(ts->lock);
 
-static int removable_locked(const struct collection *c, bool *ret_pending, struct err *e)
+static int removable_locked(const struct tenants *ts, const struct collection *c, bool *ret_pending,
+                            struct err *e)
 {
 	*ret_pending = c->tenant->status == TENANT_PENDING_DELETION ||
-		       c->status == TENANT_PENDING_DELETION;
+	               c->status == TENANT_PENDING_DELETION;
 	if (c->removed || !*ret_pending || c->tenant->ts->read_only)
-		return tenant_check_locked(c, TENANT_WRITE, e);
+		return tenant_check_locked(ts, c, TENANT_WRITE, e);
 	return 0;
 }
 
@@ -101,7 +102,7 @@ static int remove_gated(struct inside *in, struct collection *c, struct err *e)
 	int rc;
 
 	mutex_lock(&ts->lock);
-	rc = removable_locked(c, &pending, e);
+	rc = removable_locked(ts, c, &pending, e);
 	mutex_unlock(&ts->lock);
 	if (rc == 0)
 		rc = engine_collection_remove(in->engine, c->cid, pending, e);
@@ -109,7 +110,7 @@ static int remove_gated(struct inside *in, struct collection *c, struct err *e)
 		return rc;
 	mutex_lock(&ts->lock);
 	if (!c->removed)
-		collection_drop_locked(c);
+		collection_drop_locked(ts, c);
 	mutex_unlock(&ts->lock);
 	health_forget(ts->health, c->cid);
 	registry_collection_forget(ts->db, c->cid, NULL);

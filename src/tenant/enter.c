@@ -27,13 +27,14 @@ static int refuse(enum tenant_status s, enum tenant_access access, const char *w
 	return err_set(e, -EACCES, "the %s is %s", what, tenant_status_name(s));
 }
 
-int tenant_check_locked(const struct collection *c, enum tenant_access access, struct err *e)
+int tenant_check_locked(const struct tenants *ts, const struct collection *c,
+                        enum tenant_access access, struct err *e)
 {
 	int rc;
 
 	if (c->removed || c->tenant->removed)
 		return err_set(e, -ENODEV, "the %s was removed",
-			       c->tenant->removed ? "tenant" : "collection");
+		               c->tenant->removed ? "tenant" : "collection");
 	if (access == TENANT_WRITE && c->tenant->ts->read_only)
 		return err_set(e, -EROFS, "the filesystem is mounted read-only");
 	rc = refuse(c->tenant->status, access, "tenant", e);
@@ -46,7 +47,7 @@ int tenant_check(const struct inside *in, enum tenant_access access, struct err 
 	int rc;
 
 	mutex_lock(&ts->lock);
-	rc = tenant_check_locked(in->collection, access, e);
+	rc = tenant_check_locked(ts, in->collection, access, e);
 	mutex_unlock(&ts->lock);
 	return rc;
 }
@@ -82,7 +83,7 @@ static void idle_remove_locked(struct tenant *t)
 	ts->n_idle--;
 }
 
-void tenant_pin_locked(struct tenant *t)
+void tenant_pin_locked(struct tenants *ts, struct tenant *t)
 {
 	if (t->entered++ == 0 && t->engine)
 		idle_remove_locked(t);
@@ -105,7 +106,7 @@ static void free_removed_locked(struct tenant *t)
 	}
 }
 
-struct tenant *tenant_unpin_locked(struct tenant *t)
+struct tenant *tenant_unpin_locked(struct tenants *ts, struct tenant *t)
 {
 	if (--t->entered > 0)
 		return NULL;
@@ -122,7 +123,7 @@ void tenant_unpin(struct tenant *t)
 	struct tenants *ts = t->ts;
 
 	mutex_lock(&ts->lock);
-	if (tenant_unpin_locked(t)) {
+	if (tenant_unpin_locked(ts, t)) {
 		t->dead_next = ts->dead;
 		ts->dead = t;
 		cond_signal(&ts->wake);
@@ -133,14 +134,17 @@ void tenant_unpin(struct tenant *t)
 /* ---- the engine ---- */
 
 /* One collection of the tenant that its engine does not know; 0: none (any more). */
-static uint32_t drop_unknown_locked(struct tenant *t, struct engine *en)
+static uint32_t drop_unknown_locked(struct tenants *ts, struct tenant *t, struct engine *en)
+	REQUIRES(ts->lock);
+
+static uint32_t drop_unknown_locked(struct tenants *ts, struct tenant *t, struct engine *en)
 {
 	struct collection_info info;
 
 	for (struct collection *c = t->own.next; c; c = c->next) {
 		if (c->removed || engine_collection_info(en, c->cid, &info) != -ENODEV)
 			continue;
-		collection_drop_locked(c);
+		collection_drop_locked(ts, c);
 		return c->cid;
 	}
 	return 0;
@@ -154,7 +158,7 @@ static void reconcile(struct tenant *t, struct engine *en)
 
 	do {
 		mutex_lock(&ts->lock);
-		cid = drop_unknown_locked(t, en);
+		cid = drop_unknown_locked(ts, t, en);
 		mutex_unlock(&ts->lock);
 		if (cid && !ts->read_only)
 			registry_collection_forget(ts->db, cid, NULL);
@@ -267,24 +271,27 @@ void tenant_erase(struct tenant *t)
 /* ---- public ---- */
 
 static int come_in_locked(struct tenants *ts, uint32_t cid, enum tenant_access access,
-			  struct inside *ret, struct err *e)
+                          struct inside *ret, struct err *e) REQUIRES(ts->lock);
+
+static int come_in_locked(struct tenants *ts, uint32_t cid, enum tenant_access access,
+                          struct inside *ret, struct err *e)
 {
 	struct collection *c = collection_find_locked(ts, cid);
 	int rc;
 
 	if (!c)
 		return err_set(e, -ENODEV, "the tenant or collection was removed");
-	rc = tenant_check_locked(c, access, e);
+	rc = tenant_check_locked(ts, c, access, e);
 	if (rc < 0)
 		return rc;
-	tenant_pin_locked(c->tenant);
+	tenant_pin_locked(ts, c->tenant);
 	c->tenant->used = ++ts->tick;
 	*ret = (struct inside){ c->tenant, c->tenant->engine, c, cid };
 	return 0;
 }
 
 int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, struct inside *ret,
-		 struct err *e)
+                 struct err *e)
 {
 	struct inside in;
 	int rc;
@@ -304,7 +311,7 @@ int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, st
 	}
 	if (access == TENANT_READ || access == TENANT_WRITE)
 		atomic_store_explicit(&in.collection->last_access_s, clock_wall_ns() / 1000000000u,
-				      memory_order_relaxed);
+		                      memory_order_relaxed);
 	*ret = in;
 	return 0;
 }

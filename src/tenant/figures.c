@@ -23,7 +23,7 @@
 #include "base/io.h"
 
 #define FILE_BYTES 64
-#define CRC_AT	   56
+#define CRC_AT     56
 
 static const char magic[8] = "rvfig\0\0\1";
 
@@ -58,7 +58,7 @@ static bool decode(const unsigned char p[FILE_BYTES], struct figures *ret)
 	if (memcmp(p, magic, sizeof(magic)) != 0 || get(p + CRC_AT) != crc32c(0, p, CRC_AT))
 		return false;
 	*ret = (struct figures){ get(p + 8),  get(p + 16), get(p + 24),
-				 get(p + 32), get(p + 40), get(p + 48) };
+		                 get(p + 32), get(p + 40), get(p + 48) };
 	return true;
 }
 

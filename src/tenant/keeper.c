@@ -36,7 +36,7 @@ static void close_oldest_locked(struct tenants *ts)
 {
 	struct tenant *t = oldest_idle_locked(ts);
 
-	tenant_pin_locked(t);
+	tenant_pin_locked(ts, t);
 	mutex_unlock(&ts->lock);
 	tenant_close_engine(t);
 	tenant_unpin(t);
@@ -68,7 +68,7 @@ static bool count_next_locked(struct tenants *ts, uint32_t *after)
 	if (!t)
 		return false;
 	*after = t->number;
-	tenant_pin_locked(t);
+	tenant_pin_locked(ts, t);
 	mutex_unlock(&ts->lock);
 	tenant_open_engine(t, NULL); /* a store that cannot be opened counts for nothing */
 	tenant_unpin(t);

@@ -73,7 +73,7 @@ static int load_collections(struct tenants *ts, struct err *e)
 			continue;
 		mutex_lock(&ts->lock);
 		t = tenant_find_locked(ts, owner);
-		rc = t ? collection_add_locked(t, number, TENANT_ACTIVE, e) : 0;
+		rc = t ? collection_add_locked(ts, t, number, TENANT_ACTIVE, e) : 0;
 		mutex_unlock(&ts->lock);
 		if (rc < 0)
 			return rc;
@@ -127,8 +127,8 @@ static void finish_removal(struct tenants *ts, const char *stores, uint64_t numb
 }
 
 static int each_store(const char *stores,
-		      int (*visit)(struct tenants *, const char *, const char *, struct err *),
-		      struct tenants *ts, struct err *e)
+                      int (*visit)(struct tenants *, const char *, const char *, struct err *),
+                      struct tenants *ts, struct err *e)
 {
 	DIR *d = opendir(stores);
 	struct dirent *entry;
@@ -164,9 +164,9 @@ static int visit_unknown(struct tenants *ts, const char *stores, const char *nam
 	if (!num_parse_u64(name, strlen(name), &number) || is_known(ts, number))
 		return 0;
 	return err_set(e, -EILSEQ,
-		       "stores/%s belongs to no tenant of registry.db: restore the registry that "
-		       "knows it, or move the store away",
-		       name);
+	               "stores/%s belongs to no tenant of registry.db: restore the registry that "
+	               "knows it, or move the store away",
+	               name);
 }
 
 static int load(struct tenants *ts, struct err *e)
@@ -244,7 +244,7 @@ void tenants_close(struct tenants *ts)
 		struct tenant *t = ts->all[i];
 
 		mutex_lock(&ts->lock);
-		tenant_pin_locked(t);
+		tenant_pin_locked(ts, t);
 		mutex_unlock(&ts->lock);
 		tenant_close_engine(t);
 		tenant_free(t);

@@ -36,10 +36,10 @@ static const struct quota tiers[] = {
 };
 
 #define TIER_DEFAULT "unlimited"
-#define N_TIERS	     (sizeof(tiers) / sizeof(tiers[0]))
+#define N_TIERS      (sizeof(tiers) / sizeof(tiers[0]))
 
 static const char *const keys_to_come[] = { "max_qps", "max_write_rate", "max_concurrent", "weight",
-					    "retention_s" };
+	                                    "retention_s" };
 
 const char *quota_key_name(enum quota_key k)
 {
@@ -90,12 +90,12 @@ static int refuse(const struct keyed_line *l, struct err *e)
 	for (size_t i = 0; i < sizeof(keys_to_come) / sizeof(keys_to_come[0]); i++)
 		if (keyed_key_is(l, keys_to_come[i]))
 			return err_set(e, -EINVAL,
-				       "%s is not supported yet, a later version has it",
-				       keys_to_come[i]);
+			               "%s is not supported yet, a later version has it",
+			               keys_to_come[i]);
 	return keyed_unknown(l,
-			     "tier, max_vectors, max_bytes, max_collections, max_dimension, "
-			     "max_results, max_batch",
-			     e);
+	                     "tier, max_vectors, max_bytes, max_collections, max_dimension, "
+	                     "max_results, max_batch",
+	                     e);
 }
 
 static int apply_key(struct quota *q, const struct keyed_line *l, struct err *e)

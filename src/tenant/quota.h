@@ -1,5 +1,5 @@
 /*
- * quota.h: the limits of a tenant: their names, tiers, text form, and the counts that are checked against them.
+ * quota.h: the limits of a tenant: their names, tiers and text form.
  */
 #ifndef RV_TENANT_QUOTA_H
 #define RV_TENANT_QUOTA_H
@@ -15,8 +15,8 @@ enum quota_key {
 	QUOTA_MAX_BYTES,
 	QUOTA_MAX_COLLECTIONS, /* further ones, the default one not counted */
 	QUOTA_MAX_DIMENSION,
-	QUOTA_MAX_RESULTS,     /* k of one query */
-	QUOTA_MAX_BATCH,       /* vectors of one commit, queries of one exchange */
+	QUOTA_MAX_RESULTS, /* k of one query */
+	QUOTA_MAX_BATCH,   /* vectors of one commit, queries of one exchange */
 	QUOTA_N,
 };
 
@@ -34,8 +34,9 @@ bool quota_tier(const char *name, struct quota *ret); /* false: no such tier */
 void quota_render(const struct quota *q, struct buf *ret);
 
 /*
- * Applies the lines of one write to *q: all or none. "tier free", single keys, KEY=VALUE, `max`, `default` (of the tier). -EINVAL
- * unknown key or not a number, or a key of a later version (named); -ERANGE.
+ * Applies the lines of one write to *q: all or none. "tier free", single keys, KEY=VALUE, `max`,
+ * `default` (of the tier). -EINVAL: unknown key, not a number, or a key of a later version (named);
+ * -ERANGE.
  */
 int quota_apply(struct quota *q, const char *text, size_t n, struct err *e);
 

@@ -1,12 +1,15 @@
 /*
- * tenant.h: the tenants of the mount: names, numbers, owners, status, limits, and the way into their engines.
+ * tenant.h: the tenants of the mount: names, numbers, owners, status, limits, and the way into
+ * their engines.
  *
- * Everything above reaches an engine through tenant_enter(), which opens it at the first touch, checks the status for what is to
- * be done, and keeps it open until tenant_leave(). At most LIMIT_OPEN_TENANTS engines stay open without being entered; the
- * least recently used is closed first. Any thread.
+ * Everything above reaches an engine through tenant_enter(), which opens it at the first touch,
+ * checks the status for what is to be done, and keeps it open until tenant_leave(). At most
+ * LIMIT_OPEN_TENANTS engines stay open without being entered; the least recently used is closed
+ * first, by a thread of this room's own. Any thread.
  *
- * A removed tenant's name is free at once; its store is erased when the last one has left, or at the next
- * open. Stores that nobody removed and the registry does not know make tenants_open fail: the registry was lost.
+ * A removed tenant's name is free at once; its store is erased when the last one has left, or at
+ * the next open. Stores that nobody removed and the registry does not know make tenants_open
+ * fail: the registry was lost.
  */
 #ifndef RV_TENANT_TENANT_H
 #define RV_TENANT_TENANT_H
@@ -20,18 +23,19 @@ struct tenant;
 
 enum tenant_status { TENANT_ACTIVE, TENANT_READONLY, TENANT_SUSPENDED, TENANT_PENDING_DELETION };
 
-const char *tenant_status_name(enum tenant_status s); /* active, readonly, suspended, pending-deletion */
+/* "active", "readonly", "suspended", "pending-deletion". */
+const char *tenant_status_name(enum tenant_status s);
 bool tenant_status_parse(const char *s, size_t n, enum tenant_status *ret);
 
 struct tenants_options {
-	const char *data;   /* DATA, which exists and is locked by the caller */
+	const char *data; /* DATA, which exists and is locked by the caller */
 	bool read_only;
-	const char *tier;   /* of new tenants */
+	const char *tier; /* of new tenants */
 	struct workers *workers;
 };
 
 int tenants_open(const struct tenants_options *o, struct tenants **ret, struct err *e);
-void tenants_close(struct tenants *ts); /* nobody may be inside */
+void tenants_close(struct tenants *ts); /* NULL allowed; nobody may be inside */
 
 struct tenant_info {
 	uint32_t number;
@@ -42,32 +46,51 @@ struct tenant_info {
 	struct quota quota;
 };
 
-/* Names: 1 to LIMIT_NAME of A-Z a-z 0-9 . _ - not starting with a dot. -EINVAL, -ENAMETOOLONG. */
+/* 1 to LIMIT_NAME of A-Z a-z 0-9 . _ - not starting with a dot. -EINVAL, -ENAMETOOLONG. */
 int tenant_name_check(const char *name, struct err *e);
 
-int tenants_create(struct tenants *ts, const char *name, const struct owner *o, uint32_t *ret_number, struct err *e);
-int tenants_remove(struct tenants *ts, uint32_t number, struct err *e); /* -ENOTEMPTY unless empty or pending-deletion */
-int tenants_find(struct tenants *ts, const char *name, uint32_t *ret_number); /* -ENOENT */
-int tenants_next(struct tenants *ts, uint32_t after, struct tenant_info *ret); /* by number; -ENOENT: end */
-int tenants_info(struct tenants *ts, uint32_t number, struct tenant_info *ret); /* -ENODEV; opens nothing */
+/* -EEXIST. Opens nothing. */
+int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
+                   uint32_t *ret_number, struct err *e);
+/*
+ * -ENOTEMPTY unless it is empty or pending-deletion, -EROFS, -EACCES as its status says. Waits for
+ * commits under way. Opens the engine only when there is a store and its vectors matter.
+ */
+int tenants_remove(struct tenants *ts, uint32_t number, struct err *e);
+
+/* -ENOENT. */
+int tenants_find(struct tenants *ts, const char *name, uint32_t *ret_number);
+/* The one with the smallest number > after; -ENOENT: end. */
+int tenants_next(struct tenants *ts, uint32_t after, struct tenant_info *ret);
+/* -ENODEV. Opens nothing. */
+int tenants_info(struct tenants *ts, uint32_t number, struct tenant_info *ret);
+
 int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o, struct err *e);
-/* A tenant's, or a further collection's own (which counts beside its tenant's). Waits for commits under way. */
+/* quota_apply, one writer at a time. */
+int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, size_t n,
+                      struct err *e);
+/*
+ * A tenant's, or a further collection's own, which counts beside its tenant's. Waits for commits
+ * under way.
+ */
 int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s, struct err *e);
-int tenants_status(struct tenants *ts, uint32_t number, enum tenant_status *ret); /* likewise; -ENODEV; opens nothing */
-int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, size_t n, struct err *e); /* quota_apply, one writer at a time */
+/* Likewise a tenant's or a collection's own. -ENODEV. Opens nothing. */
+int tenants_status(struct tenants *ts, uint32_t number, enum tenant_status *ret);
+
 /* Owner and mode of the directory tenants/, persistent. */
 void tenants_dir_owner(struct tenants *ts, struct owner *ret);
 int tenants_set_dir_owner(struct tenants *ts, const struct owner *o, struct err *e);
 
-/* The tenant that a collection's number belongs to; a tenant's own number is its default collection. -ENODEV. From memory. */
+/* Whose a collection is; a tenant's own number is its default collection. -ENODEV. Memory. */
 int tenants_of_collection(struct tenants *ts, uint32_t cid, uint32_t *ret_number);
 
 /* ---- inside ---- */
 enum tenant_access {
-	TENANT_LOOK,  /* attributes, stats, quota, status: also while suspended */
+	TENANT_LOOK,  /* attributes, stats: also while suspended */
 	TENANT_READ,  /* -EACCES while suspended or pending-deletion */
 	TENANT_WRITE, /* likewise, and -EROFS while readonly or on a read-only mount */
-	TENANT_ADMIN, /* as LOOK, but opens nothing: the engine may be NULL. For quota and status, also of a damaged store */
+	TENANT_ADMIN, /* as LOOK, but opens nothing: the engine may be NULL. For quota and
+	               * status, also of a damaged store */
 };
 
 struct inside {
@@ -77,13 +100,18 @@ struct inside {
 	uint32_t cid;
 };
 
-/* -ENODEV: the tenant or collection is gone. Every success needs tenant_leave. Entering twice is fine. */
-int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, struct inside *ret, struct err *e);
+/* -ENODEV: the tenant or collection is gone. Needs tenant_leave. Entering twice is fine. */
+int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, struct inside *ret,
+                 struct err *e);
 void tenant_leave(struct inside *in);
 
-/* ---- collections/ (the tenant's number is in->cid of its default collection) ---- */
-int tenant_collection_create(struct inside *in, const char *name, const struct owner *o, uint32_t *ret_cid, struct err *e); /* -EEXIST, -EDQUOT */
-int tenant_collection_remove(struct inside *in, uint32_t cid, struct err *e); /* -ENOTEMPTY unless pending-deletion */
+/* ---- collections/ (in: entered by the tenant's number) ---- */
+
+/* -EEXIST, -EDQUOT. */
+int tenant_collection_create(struct inside *in, const char *name, const struct owner *o,
+                             uint32_t *ret_cid, struct err *e);
+/* -ENOTEMPTY unless it or the tenant is pending-deletion; -EPERM: the default one. */
+int tenant_collection_remove(struct inside *in, uint32_t cid, struct err *e);
 
 /* ---- writing: as engine_batch_*, with the limits checked first ---- */
 struct tenant_batch;
@@ -91,33 +119,49 @@ struct tenant_batch;
 /* Stays inside by itself until commit or abort. */
 int tenant_batch_begin(struct tenants *ts, uint32_t cid, struct tenant_batch **ret, struct err *e);
 /*
- * -EDQUOT when committed + reserved + 1 exceeds max_vectors, or bytes max_bytes; -E2BIG above max_dimension. Reservations of replaced and rejected
- * vectors return at the end of the batch. Status is checked on every call.
+ * -EDQUOT when committed + reserved + 1 exceeds max_vectors, or bytes max_bytes; what replaces a
+ * stored vector is not refused for its number. -E2BIG above max_dimension. Reservations of replaced
+ * and rejected vectors return at the end of the batch. Status is checked on every call.
  */
 int tenant_batch_add(struct tenant_batch *b, const struct record *r, struct err *e);
 size_t tenant_batch_rows(const struct tenant_batch *b);
-bool tenant_batch_full(const struct tenant_batch *b); /* it has max_batch vectors: commit before the next add */
+/* It has max_batch vectors: commit before the next add. */
+bool tenant_batch_full(const struct tenant_batch *b);
 /* Commits or fails, frees b. */
-int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct receipt *receipt, struct batch_result *ret, struct err *e);
+int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct receipt *receipt,
+                        struct batch_result *ret, struct err *e);
 void tenant_batch_abort(struct tenant_batch *b); /* NULL allowed */
 
 /* engine_set_metadata with max_bytes checked. */
 int tenant_set_metadata(struct inside *in, uint64_t num, const char *json, size_t n, struct err *e);
 
 /* ---- asking ---- */
-/* engine_search with max_results checked (-ERANGE), counted and timed; n_before: queries of this exchange so far (max_batch: -E2BIG). */
-int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a, struct err *e);
+/*
+ * engine_search with max_results checked (-ERANGE), counted and timed. n_before: queries of this
+ * exchange so far (max_batch: -E2BIG). A query that names no k gets the collection's, as far as
+ * max_results allows.
+ */
+int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
+                  struct err *e);
 
 /* ---- figures ---- */
-/* Counts a failed operation of a client on this collection (errors, and rejected_KEY when it was a limit). */
+/* Counts a failed operation of a client; refusals by a limit are counted where they happen. */
 void tenant_count_error(struct inside *in);
-/* `KEY VALUE` lines of the file stats: of the collection in->cid; with whole_tenant also collections, quota_utilization, near_quota, rejected_*. */
+/*
+ * The file stats of the collection in->cid; with whole_tenant also collections, quota_utilization,
+ * near_quota and rejected_* of its tenant.
+ */
 int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, struct err *e);
-/* The top's stats: sums over all tenants without opening any (figures of closed ones are those at their closing), tenants, uptime_s, server_pid. */
+/*
+ * The top's stats: sums over all tenants without opening any (figures of closed ones are those at
+ * their closing), tenants, uptime_s, server_pid.
+ */
 void tenants_stats_render(struct tenants *ts, struct buf *ret);
 
 /* ---- integrity ---- */
-int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e); /* in the background; 0 also when it runs already */
-void tenant_health(struct tenants *ts, uint32_t cid, struct buf *ret);    /* `KEY VALUE` lines of the file integrity */
+/* In the background; 0 also when it runs already. */
+int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e);
+/* The file integrity. */
+void tenant_health(struct tenants *ts, uint32_t cid, struct buf *ret);
 
 #endif

@@ -29,7 +29,7 @@ struct tenant_batch {
 	struct batch *batch;
 	struct claim claim;
 	size_t max_rows; /* as of the last add */
-	bool failed;	 /* an add failed after the engine had taken the row: only abort is left */
+	bool failed;     /* an add failed after the engine had taken the row: only abort is left */
 };
 
 struct need {
@@ -70,10 +70,10 @@ static enum quota_key claim_try(struct tenant_batch *b, const struct quota *q, s
 	if (is_limited(q))
 		engine_usage(b->in.engine, &vectors, &bytes, &n);
 	if (need.vectors > 0 && exceeds(vectors, c->vectors, c->borrowed_vectors, need.vectors,
-					q->max[QUOTA_MAX_VECTORS]))
+	                                q->max[QUOTA_MAX_VECTORS]))
 		refused = QUOTA_MAX_VECTORS;
 	else if (need.bytes > 0 &&
-		 exceeds(bytes, c->bytes, c->borrowed_bytes, need.bytes, q->max[QUOTA_MAX_BYTES]))
+	         exceeds(bytes, c->bytes, c->borrowed_bytes, need.bytes, q->max[QUOTA_MAX_BYTES]))
 		refused = QUOTA_MAX_BYTES;
 	if (refused == QUOTA_N) {
 		c->vectors += need.vectors;
@@ -134,7 +134,7 @@ struct taken {
 };
 
 static bool borrow_try(struct tenant_batch *b, const struct quota *q, const struct record *r,
-		       struct taken *ret)
+                       struct taken *ret)
 {
 	struct need extra = { 0, r->metadata_len + r->text_len };
 	uint64_t num;
@@ -163,7 +163,7 @@ static int refused(struct tenant *t, enum quota_key k, uint64_t limit, struct er
 }
 
 static int claim(struct tenant_batch *b, const struct quota *q, const struct record *r,
-		 struct taken *ret, struct err *e)
+                 struct taken *ret, struct err *e)
 {
 	struct tenant *t = b->in.tenant;
 	struct need need = { 1, floats_and_id(r) + r->metadata_len + r->text_len };
@@ -187,7 +187,7 @@ static int check(const struct tenant_batch *b, struct quota *ret, struct err *e)
 	int rc;
 
 	mutex_lock(&ts->lock);
-	rc = tenant_check_locked(b->in.collection, TENANT_WRITE, e);
+	rc = tenant_check_locked(ts, b->in.collection, TENANT_WRITE, e);
 	*ret = b->in.tenant->quota;
 	mutex_unlock(&ts->lock);
 	return rc;
@@ -256,7 +256,7 @@ int tenant_batch_begin(struct tenants *ts, uint32_t cid, struct tenant_batch **r
 
 /* The engine counted other bytes than were taken. */
 static int settle_bytes(struct tenant_batch *b, const struct quota *q, const struct record *r,
-			const struct taken *taken, uint64_t bytes, struct err *e)
+                        const struct taken *taken, uint64_t bytes, struct err *e)
 {
 	uint64_t had = taken->need.bytes + (taken->borrowed ? floats_and_id(r) : 0);
 	uint64_t less = had > bytes ? had - bytes : 0;
@@ -283,7 +283,7 @@ int tenant_batch_add(struct tenant_batch *b, const struct record *r, struct err 
 	if (r->dim > q.max[QUOTA_MAX_DIMENSION]) {
 		count_rejected(b->in.tenant, QUOTA_MAX_DIMENSION);
 		return err_set(e, -E2BIG, "%zu dimensions, max_dimension is %" PRIu64, r->dim,
-			       q.max[QUOTA_MAX_DIMENSION]);
+		               q.max[QUOTA_MAX_DIMENSION]);
 	}
 	rc = claim(b, &q, r, &taken, e);
 	if (rc < 0)
@@ -313,14 +313,14 @@ static void end(struct tenant_batch *b)
 }
 
 int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct receipt *receipt,
-			struct batch_result *ret, struct err *e)
+                        struct batch_result *ret, struct err *e)
 {
 	struct tenant *t = b->in.tenant;
 	int rc;
 
 	rwlock_read(&t->gate);
 	rc = b->failed ? err_set(e, -EDQUOT, "the batch was refused before")
-		       : tenant_check(&b->in, TENANT_WRITE, e);
+	               : tenant_check(&b->in, TENANT_WRITE, e);
 	if (rc < 0)
 		engine_batch_abort(b->batch);
 	else

@@ -48,14 +48,14 @@ struct figures {
 };
 
 struct collection {
-	uint32_t cid;			     /* const */
-	struct tenant *tenant;		     /* const */
-	struct collection *next;	     /* ts->lock; of the tenant, removed ones too */
-	enum tenant_status status;	     /* ts->lock; its own, beside the tenant's */
-	bool removed;			     /* ts->lock */
+	uint32_t cid;                        /* const */
+	struct tenant *tenant;               /* const */
+	struct collection *next;             /* ts->lock; of the tenant, removed ones too */
+	enum tenant_status status;           /* ts->lock; its own, beside the tenant's */
+	bool removed;                        /* ts->lock */
 	_Atomic(struct counters *) counters; /* made by the first query */
-	_Atomic uint64_t errors;	     /* relaxed: statistic */
-	_Atomic uint64_t last_access_s;	     /* likewise; since 1970, 0: not since the mount */
+	_Atomic uint64_t errors;             /* relaxed: statistic */
+	_Atomic uint64_t last_access_s;      /* likewise; since 1970, 0: not since the mount */
 };
 
 /* What open batches may still add. quota_lock */
@@ -79,18 +79,18 @@ struct tenant {
 	struct quota quota;
 	bool removed;
 	unsigned entered;
-	unsigned n_collections;		      /* further ones */
-	uint64_t used;			      /* ts->tick when it was last entered */
+	unsigned n_collections;               /* further ones */
+	uint64_t used;                        /* ts->tick when it was last entered */
 	struct tenant *idle_prev, *idle_next; /* open and not entered */
-	struct tenant *dead_next;	      /* removed and left */
-	struct figures figures;		      /* of the engine that was closed last */
+	struct tenant *dead_next;             /* removed and left */
+	struct figures figures;               /* of the engine that was closed last */
 	bool figures_known;
 
 	struct mutex door;
 	struct engine *engine; /* changes under door and ts->lock; either is enough to read it */
 	struct rwlock gate;
 	struct mutex quota_lock;
-	struct claim claims;		    /* quota_lock; sums over open batches */
+	struct claim claims;                /* quota_lock; sums over open batches */
 	_Atomic uint64_t rejected[QUOTA_N]; /* relaxed: statistic */
 };
 
@@ -108,18 +108,18 @@ struct tenants {
 
 	struct mutex change;
 	struct mutex lock;
-	struct cond wake;	/* lock; the keeper has something to do */
-	struct map names;	/* lock; name to tenant */
+	struct cond wake;       /* lock; the keeper has something to do */
+	struct map names;       /* lock; name to tenant */
 	struct map collections; /* lock; cid to collection */
-	struct tenant **all;	/* lock; by number */
-	size_t n;		/* lock */
-	size_t cap;		/* lock */
+	struct tenant **all;    /* lock; by number */
+	size_t n;               /* lock */
+	size_t cap;             /* lock */
 	struct owner dir_owner; /* lock */
-	struct tenant *idle;	/* lock */
-	unsigned n_idle;	/* lock */
-	struct tenant *dead;	/* lock */
-	uint64_t tick;		/* lock */
-	bool ending;		/* lock */
+	struct tenant *idle;    /* lock */
+	unsigned n_idle;        /* lock */
+	struct tenant *dead;    /* lock */
+	uint64_t tick;          /* lock */
+	bool ending;            /* lock */
 };
 
 /* ---- tenants.c ---- */
@@ -128,18 +128,18 @@ struct tenant *tenant_find_locked(struct tenants *ts, uint32_t number) REQUIRES(
 /* The first tenant with a number > after, or NULL. */
 struct tenant *tenant_after_locked(struct tenants *ts, uint32_t after) REQUIRES(ts->lock);
 int tenant_insert_locked(struct tenants *ts, struct tenant *t, struct err *e) REQUIRES(ts->lock);
-void tenant_forget_locked(struct tenants *ts, struct tenant *t)
-	REQUIRES(ts->lock); /* from all maps; not freed */
+/* From all maps; not freed. */
+void tenant_forget_locked(struct tenants *ts, struct tenant *t) REQUIRES(ts->lock);
 struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt);
 void tenant_free(struct tenant *t);
 void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *ret);
 /* Adds a further collection to the tenant and the map. */
-int collection_add_locked(struct tenant *t, uint32_t cid, enum tenant_status status, struct err *e)
-	REQUIRES(t->ts->lock);
-void collection_drop_locked(struct collection *c)
-	REQUIRES(c->tenant->ts->lock); /* freed when all have left */
-bool tenant_store_path(const struct tenant *t, char *ret, size_t cap,
-		       const char *file); /* false: too long */
+int collection_add_locked(struct tenants *ts, struct tenant *t, uint32_t cid,
+                          enum tenant_status status, struct err *e) REQUIRES(ts->lock);
+/* From the map; freed when all have left. */
+void collection_drop_locked(struct tenants *ts, struct collection *c) REQUIRES(ts->lock);
+/* false: too long. */
+bool tenant_store_path(const struct tenant *t, char *ret, size_t cap, const char *file);
 bool tenant_store_exists(const struct tenant *t);
 /*
  * Before the registry forgets a tenant, its store is marked by a file stores/N.removed, which goes
@@ -156,18 +156,17 @@ void collection_status_setting(uint32_t cid, char ret[STATUS_SETTING_MAX]);
 
 /* ---- enter.c ---- */
 /* -ENODEV, -EACCES, -EROFS as the status of tenant and collection says. */
-int tenant_check_locked(const struct collection *c, enum tenant_access access, struct err *e)
-	REQUIRES(c->tenant->ts->lock);
+int tenant_check_locked(const struct tenants *ts, const struct collection *c,
+                        enum tenant_access access, struct err *e) REQUIRES(ts->lock);
 int tenant_check(const struct inside *in, enum tenant_access access, struct err *e);
-void tenant_pin_locked(struct tenant *t)
-	REQUIRES(t->ts->lock); /* stays while pinned; the engine as it is */
-/* Returns the tenant if it was removed and this was the last one: the caller erases it with
- * tenant_erase(). */
-struct tenant *tenant_unpin_locked(struct tenant *t) REQUIRES(t->ts->lock);
-void tenant_unpin(struct tenant *t);			 /* the keeper erases */
+/* Stays while pinned, the engine as it is. */
+void tenant_pin_locked(struct tenants *ts, struct tenant *t) REQUIRES(ts->lock);
+/* Returns the tenant if it was removed and this was the last one: the caller erases it. */
+struct tenant *tenant_unpin_locked(struct tenants *ts, struct tenant *t) REQUIRES(ts->lock);
+void tenant_unpin(struct tenant *t);                     /* the keeper erases */
 int tenant_open_engine(struct tenant *t, struct err *e); /* pinned; 0 also when it is open */
-bool tenant_close_engine(struct tenant *t);		 /* pinned once; false: somebody came in */
-void tenant_erase(struct tenant *t);			 /* engine, store, memory */
+bool tenant_close_engine(struct tenant *t);              /* pinned once; false: somebody came in */
+void tenant_erase(struct tenant *t);                     /* engine, store, memory */
 
 /* ---- keeper.c ---- */
 int keeper_start(struct tenants *ts, struct err *e);

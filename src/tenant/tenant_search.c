@@ -22,12 +22,12 @@ static int refuse_batch(struct inside *in, size_t n_before, uint64_t max_batch, 
 {
 	if (n_before >= LIMIT_QUERY_BATCH)
 		return err_set(e, -E2BIG, "more than %d queries in one exchange",
-			       LIMIT_QUERY_BATCH);
+		               LIMIT_QUERY_BATCH);
 	if (n_before < max_batch)
 		return 0;
 	count_rejected(in->tenant, QUOTA_MAX_BATCH);
 	return err_set(e, -E2BIG, "more queries in one exchange than max_batch, which is %" PRIu64,
-		       max_batch);
+	               max_batch);
 }
 
 /* k of a query that names none is the collection's, as far as the quota allows. */
@@ -50,7 +50,7 @@ static int choose_k(struct inside *in, struct query *q, uint64_t max_results, st
 }
 
 int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
-		  struct err *e)
+                  struct err *e)
 {
 	struct query asked = *q;
 	uint64_t max_results;

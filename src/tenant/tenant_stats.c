@@ -49,7 +49,7 @@ static void render_rejected(const uint64_t rejected[QUOTA_N], struct buf *ret)
 {
 	for (int k = 0; k < QUOTA_N; k++)
 		buf_addf(ret, "rejected_%s %" PRIu64 "\n", quota_key_name((enum quota_key)k),
-			 rejected[k]);
+		         rejected[k]);
 }
 
 static void add_rejected(uint64_t sum[QUOTA_N], const struct tenant *t)
@@ -151,10 +151,11 @@ static void add_open(struct sums *s, struct engine *en, struct figures *ret)
 	}
 }
 
-static void add_tenant_locked(struct sums *s, struct tenant *t, const struct figures *f)
-	REQUIRES(t->ts->lock);
+static void add_tenant_locked(struct tenants *ts, struct sums *s, struct tenant *t,
+                              const struct figures *f) REQUIRES(ts->lock);
 
-static void add_tenant_locked(struct sums *s, struct tenant *t, const struct figures *f)
+static void add_tenant_locked(struct tenants *ts, struct sums *s, struct tenant *t,
+                              const struct figures *f)
 {
 	double u = utilization(&t->quota, f);
 
@@ -183,15 +184,15 @@ static void add_next_locked(struct tenants *ts, struct tenant *t, struct sums *s
 	struct figures f = t->figures;
 
 	if (!en) {
-		add_tenant_locked(s, t, &f);
+		add_tenant_locked(ts, s, t, &f);
 		return;
 	}
-	tenant_pin_locked(t);
+	tenant_pin_locked(ts, t);
 	mutex_unlock(&ts->lock);
 	add_open(s, en, &f);
 	mutex_lock(&ts->lock);
 	if (!t->removed)
-		add_tenant_locked(s, t, &f);
+		add_tenant_locked(ts, s, t, &f);
 	mutex_unlock(&ts->lock);
 	tenant_unpin(t);
 	mutex_lock(&ts->lock);

@@ -65,8 +65,8 @@ int tenant_name_check(const char *name, struct err *e)
 	for (size_t i = 0; i < n; i++)
 		if (!is_name_char(name[i]))
 			return err_set(e, -EINVAL,
-				       "byte %zu of the name is not one of A-Z a-z 0-9 . _ -",
-				       i + 1);
+			               "byte %zu of the name is not one of A-Z a-z 0-9 . _ -",
+			               i + 1);
 	return 0;
 }
 
@@ -132,8 +132,8 @@ static struct tenant *by_name_locked(const struct tenants *ts, const char *name)
 	uint64_t v;
 
 	return map_find(&ts->names, name_hash(name), name_is, name, &v)
-		       ? (struct tenant *)(uintptr_t)v
-		       : NULL;
+	               ? (struct tenant *)(uintptr_t)v
+	               : NULL;
 }
 
 static int grow_locked(struct tenants *ts)
@@ -188,7 +188,8 @@ void tenant_forget_locked(struct tenants *ts, struct tenant *t)
 	t->removed = true;
 }
 
-int collection_add_locked(struct tenant *t, uint32_t cid, enum tenant_status status, struct err *e)
+int collection_add_locked(struct tenants *ts, struct tenant *t, uint32_t cid,
+                          enum tenant_status status, struct err *e)
 {
 	struct collection *c = mem_zalloc(1, sizeof(*c));
 
@@ -207,7 +208,7 @@ int collection_add_locked(struct tenant *t, uint32_t cid, enum tenant_status sta
 	return 0;
 }
 
-void collection_drop_locked(struct collection *c)
+void collection_drop_locked(struct tenants *ts, struct collection *c)
 {
 	unmap_locked(c->tenant->ts, c);
 	c->tenant->n_collections--;
@@ -218,7 +219,7 @@ void collection_drop_locked(struct collection *c)
 bool tenant_store_path(const struct tenant *t, char *ret, size_t cap, const char *file)
 {
 	int n = snprintf(ret, cap, "%s/stores/%" PRIu32 "%s%s", t->ts->data, t->number,
-			 *file ? "/" : "", file);
+	                 *file ? "/" : "", file);
 
 	return n > 0 && (size_t)n < cap;
 }
@@ -234,7 +235,7 @@ void tenant_mark_removed(const struct tenant *t, bool removed)
 {
 	char path[4096];
 	int n = snprintf(path, sizeof(path), "%s/stores/%" PRIu32 REMOVED_SUFFIX, t->ts->data,
-			 t->number);
+	                 t->number);
 	int fd;
 
 	if (n < 0 || (size_t)n >= sizeof(path))

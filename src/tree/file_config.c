@@ -15,8 +15,8 @@
 
 #define EF_CONSTRUCTION_MIN 4
 #define EF_CONSTRUCTION_MAX 4096
-#define RECEIPTS_MAX	    1000000
-#define TRIES		    3
+#define RECEIPTS_MAX        1000000
+#define TRIES               3
 
 static const struct {
 	const char *name;
@@ -66,7 +66,7 @@ static int get_config(struct inside *in, struct collection_config *ret, struct e
 }
 
 static int render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		  struct err *e)
+                  struct err *e)
 {
 	struct collection_config c;
 	struct inside in;
@@ -84,7 +84,7 @@ static int render(struct tree *t, const struct caller *who, struct node n, struc
 /* ---- writing ---- */
 
 static int set_number(struct collection_config *c, size_t i, const struct keyed_line *l,
-		      struct err *e)
+                      struct err *e)
 {
 	uint32_t *to = (uint32_t *)((char *)c + numbers[i].offset);
 	uint64_t v;
@@ -96,7 +96,7 @@ static int set_number(struct collection_config *c, size_t i, const struct keyed_
 	}
 	if (keyed_value_is(l, "max"))
 		return err_set(e, -EINVAL, "%s cannot be without a limit, at most %" PRIu32,
-			       numbers[i].name, numbers[i].max);
+		               numbers[i].name, numbers[i].max);
 	rc = keyed_u64(l, numbers[i].min, numbers[i].max, &v, e);
 	if (rc == 0)
 		*to = (uint32_t)v;
@@ -116,8 +116,8 @@ static int set_quantization(struct collection_config *c, const struct keyed_line
 {
 	if (!keyed_value_is(l, "default") && !keyed_value_is(l, "none"))
 		return err_set(e, -EINVAL,
-			       "quantization is none, others are not supported yet, a later "
-			       "version has them");
+		               "quantization is none, others are not supported yet, a later "
+		               "version has them");
 	memcpy(c->quantization, defaults.quantization, sizeof(c->quantization));
 	return 0;
 }
@@ -147,9 +147,9 @@ static int apply_line(struct collection_config *c, const struct keyed_line *l, s
 	if (keyed_key_is(l, "on_limit"))
 		return err_set(e, -EINVAL, "on_limit is not supported yet, a later version has it");
 	return keyed_unknown(l,
-			     "dimension, metric, m, ef_construction, quantization, ef_search, k, "
-			     "durability, receipts",
-			     e);
+	                     "dimension, metric, m, ef_construction, quantization, ef_search, k, "
+	                     "durability, receipts",
+	                     e);
 }
 
 static int apply(struct collection_config *c, const char *text, size_t n, struct err *e)
@@ -169,7 +169,7 @@ static int apply(struct collection_config *c, const char *text, size_t n, struct
 
 /* The quota's limits hold for what is newly asked for; what is there stays. */
 static int check_quota(struct tree *t, uint32_t cid, const struct collection_config *from,
-		       const struct collection_config *to, struct err *e)
+                       const struct collection_config *to, struct err *e)
 {
 	struct tenant_info info;
 	uint32_t tenant;
@@ -179,10 +179,10 @@ static int check_quota(struct tree *t, uint32_t cid, const struct collection_con
 		return err_set(e, -ENODEV, "the tenant or collection was removed");
 	if (to->dimension != from->dimension && to->dimension > info.quota.max[QUOTA_MAX_DIMENSION])
 		return err_set(e, -ERANGE, "dimension %" PRIu32 ", max_dimension is %" PRIu64,
-			       to->dimension, info.quota.max[QUOTA_MAX_DIMENSION]);
+		               to->dimension, info.quota.max[QUOTA_MAX_DIMENSION]);
 	if (to->k != from->k && to->k > info.quota.max[QUOTA_MAX_RESULTS])
 		return err_set(e, -ERANGE, "k %" PRIu32 ", max_results is %" PRIu64, to->k,
-			       info.quota.max[QUOTA_MAX_RESULTS]);
+		               info.quota.max[QUOTA_MAX_RESULTS]);
 	return 0;
 }
 
@@ -208,7 +208,7 @@ static int configure(struct tree *t, struct inside *in, const char *text, size_t
 }
 
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,
-		   size_t len, struct err *e)
+                   size_t len, struct err *e)
 {
 	struct inside in;
 	int rc = tenant_enter(t->tenants, n.number, TENANT_WRITE, &in, e);

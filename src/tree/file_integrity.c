@@ -7,13 +7,13 @@
 #include "tree/file.h"
 
 static const char *const read_only_keys[] = {
-	"state",	   "checked_s",	    "rows_checked", "unreachable", "broken_links",
+	"state",           "checked_s",     "rows_checked", "unreachable", "broken_links",
 	"checksum_errors", "disagreements", "verifying",    "error",
 };
 #define N_READ_ONLY (sizeof(read_only_keys) / sizeof(read_only_keys[0]))
 
 static int render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		  struct err *e)
+                  struct err *e)
 {
 	tenant_health(t->tenants, n.number, ret);
 	return 0;
@@ -34,7 +34,7 @@ static int check_line(const struct keyed_line *l, struct err *e)
 }
 
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,
-		   size_t len, struct err *e)
+                   size_t len, struct err *e)
 {
 	struct keyed lines;
 	struct keyed_line l;

@@ -7,7 +7,7 @@
 #include "tree/file.h"
 
 static int render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		  struct err *e)
+                  struct err *e)
 {
 	struct tenant_info info;
 
@@ -18,7 +18,7 @@ static int render(struct tree *t, const struct caller *who, struct node n, struc
 }
 
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,
-		   size_t len, struct err *e)
+                   size_t len, struct err *e)
 {
 	return tenants_set_quota(t->tenants, n.number, text, len, e);
 }

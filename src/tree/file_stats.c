@@ -5,14 +5,14 @@
 #include "tree/file.h"
 
 static int render_top(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		      struct err *e)
+                      struct err *e)
 {
 	tenants_stats_render(t->tenants, ret);
 	return 0;
 }
 
 static int render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		  struct err *e)
+                  struct err *e)
 {
 	struct inside in;
 	uint32_t tenant;

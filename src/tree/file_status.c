@@ -7,7 +7,7 @@
 #include "tree/file.h"
 
 static int render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-		  struct err *e)
+                  struct err *e)
 {
 	enum tenant_status s;
 
@@ -18,7 +18,7 @@ static int render(struct tree *t, const struct caller *who, struct node n, struc
 }
 
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,
-		   size_t len, struct err *e)
+                   size_t len, struct err *e)
 {
 	enum tenant_status s;
 	const char *word;
@@ -29,7 +29,7 @@ static int control(struct tree *t, const struct caller *who, struct node n, cons
 		return rc;
 	if (!tenant_status_parse(word, word_len, &s))
 		return err_set(e, -EINVAL,
-			       "status is one of active, readonly, suspended, pending-deletion");
+		               "status is one of active, readonly, suspended, pending-deletion");
 	return tenants_set_status(t->tenants, n.number, s, e);
 }
 

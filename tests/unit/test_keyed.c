@@ -22,7 +22,7 @@ static void check(const char *text, const char *key, const char *value)
 	assert_int_equal(first(text, &l, &e), 1);
 	if (!keyed_key_is(&l, key) || !keyed_value_is(&l, value))
 		fail_msg("\"%s\" gave \"%.*s\" \"%.*s\"", text, (int)l.key_len, l.key,
-			 (int)l.value_len, l.value);
+		         (int)l.value_len, l.value);
 }
 
 static void test_forms(void **state)
@@ -97,7 +97,7 @@ static void test_numbers(void **state)
 	T_ERR(number("1", 2, 10, &v, &e), ERANGE);
 	assert_string_equal(e.text, "key 1 is out of range, 2 to 10");
 	for (const char *const *bad = (const char *const[]){ "", "-", "1e3", "1.5", "0x10", "+1",
-							     "1 2", "ten", "10k", NULL };
+	                                                     "1 2", "ten", "10k", NULL };
 	     *bad; bad++)
 		T_ERR(number(*bad, 0, UINT64_MAX, &v, &e), EINVAL);
 	assert_int_equal(v, 7);
@@ -153,8 +153,8 @@ static void test_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms),	  cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_refused),	  cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_forms),     cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_refused),   cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_sentences), cmocka_unit_test(test_words),
 	};
 

@@ -5,8 +5,8 @@
 #include <stdio.h>
 
 #include "base/limits.h"
-#include "tenant/quota.h"
 #include "t.h"
+#include "tenant/quota.h"
 
 static struct quota tier(const char *name)
 {
@@ -63,8 +63,8 @@ static void test_render(void **state)
 	q.max[QUOTA_MAX_VECTORS] = 10;
 	quota_render(&q, &text);
 	assert_string_equal(text.data, "tier unlimited\nmax_vectors 10\nmax_bytes max\n"
-				       "max_collections max\nmax_dimension max\nmax_results max\n"
-				       "max_batch max\n");
+	                               "max_collections max\nmax_dimension max\nmax_results max\n"
+	                               "max_batch max\n");
 }
 
 static void test_keys(void **state)
@@ -149,7 +149,7 @@ static void test_refused(void **state)
 static void test_later(void **state)
 {
 	const char *const later[] = { "max_qps", "max_write_rate", "max_concurrent", "weight",
-				      "retention_s" };
+		                      "retention_s" };
 	struct quota q = tier("unlimited");
 	struct err e;
 
@@ -166,8 +166,8 @@ static void test_later(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tiers),	cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_render),	cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_tiers),   cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_render),  cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_refused), cmocka_unit_test(test_tier_and_keys),
 		cmocka_unit_test(test_later),
 	};

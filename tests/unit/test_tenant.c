@@ -435,7 +435,7 @@ static void test_close_refused(void **state)
 	T_OK(tenant_enter(ts, a, TENANT_READ, &in, &e));
 	t = in.tenant;
 	mutex_lock(&ts->lock);
-	tenant_pin_locked(t);
+	tenant_pin_locked(ts, t);
 	mutex_unlock(&ts->lock);
 	assert_false(tenant_close_engine(t));
 	assert_true(is_open(a));
