@@ -1,8 +1,9 @@
 /*
  * background.c: work beside the users': linking what waits, and maintenance.
  *
- * All of it runs as jobs of the mount's pool. A collection has at most as many link jobs as there are processors, each of them
- * for a slice of time, so that tenants take turns; and at most one maintenance job, which does what is due:
+ * All of it runs as jobs of the mount's pool. A collection has at most as many link jobs as
+ * there are processors, each of them for a slice of time, so that tenants take turns; and at
+ * most one maintenance job, which does what is due:
  *
  *     an image of before the collection was emptied      is removed
  *     strings of removed IDs                              are packed
@@ -18,9 +19,9 @@
 #include "base/clock.h"
 #include "engine/engine_impl.h"
 
-#define SLICE_NS    20000000u	 /* of a link job */
+#define SLICE_NS    20000000u    /* of a link job */
 #define RETRY_NS    10000000000u /* after a maintenance that failed */
-#define WAITING_FEW 1000u	 /* rows to be linked that an image need not wait for */
+#define WAITING_FEW 1000u        /* rows to be linked that an image need not wait for */
 
 enum due {
 	DUE_DISCARD = 1,

@@ -1,9 +1,10 @@
 /*
  * backlog.c: the rows that are not in the graph yet, and the graph's beginning and end.
  *
- * Slots wait in a ring, first in, first out; one that is being linked stands in linking[]. A search takes a copy of both and
- * scans it, so it finds what the graph does not have. A slot that is linked between copy and search is found twice and
- * search.c drops one. Linking holds the collection's lock for reading from the ring to the end, so that no slot changes its
+ * Slots wait in a ring, first in, first out; one that is being linked stands in linking[]. A
+ * search takes a copy of both and scans it, so it finds what the graph does not have. A slot
+ * that is linked between copy and search is found twice and search.c drops one. Linking holds
+ * the collection's lock for reading from the ring to the end, so that no slot changes its
  * meaning meanwhile.
  *
  * Lock order: link_gate, lock, mu.

@@ -1,9 +1,10 @@
 /*
  * batch.c: an open batch: rows collect in memory and spill to the segment in extents.
  *
- * Up to LIMIT_INLINE_BATCH bytes of floats a batch stays in memory and its rows go into store.db with the commit. Above, all of
- * them go to the segment, EXTENT_BYTES at a time; each extent's rows get their slots at once, hidden, so that the graph
- * grows while the writer still writes. IDs are interned at add, slots are given at the spill or the commit.
+ * Up to LIMIT_INLINE_BATCH bytes of floats a batch stays in memory and its rows go into
+ * store.db with the commit. Above, all of them go to the segment, EXTENT_BYTES at a time; each
+ * extent's rows get their slots at once, hidden, so that the graph grows while the writer
+ * still writes. IDs are interned at add, slots are given at the spill or the commit.
  *
  * Lock order: see engine_impl.h; nothing is held when a function here is entered.
  */
@@ -177,10 +178,10 @@ static int check_record(const struct record *r, float *ret_inv_norm, struct err 
 {
 	if (!r->id || r->id_len == 0 || r->id_len > LIMIT_ID)
 		return err_set(e, -EINVAL, "an ID of %zu bytes, the limit is 1 to %d", r->id_len,
-			       LIMIT_ID);
+		               LIMIT_ID);
 	if (r->dim == 0 || r->dim > LIMIT_DIMENSION)
 		return err_set(e, -EINVAL, "%zu numbers, the limit is 1 to %d", r->dim,
-			       LIMIT_DIMENSION);
+		               LIMIT_DIMENSION);
 	*ret_inv_norm = vector_inv_norm(r->v, r->dim);
 	if (m == METRIC_COSINE && *ret_inv_norm == 0)
 		return err_set(e, -EINVAL, "all numbers are 0, which has no direction for cosine");
@@ -247,8 +248,8 @@ void pending_row(const struct batch *b, size_t i, struct store_row *ret)
 	};
 }
 
-static void fill_one(struct batch *b, size_t i, const struct store_row *row, const float *at)
-	REQUIRES(b->c->mu)
+static void fill_one(struct collection *c, struct batch *b, size_t i, const struct store_row *row,
+                     const float *at) REQUIRES(c->mu)
 {
 	struct batch_row *br = &b->rows[b->n_rows - b->n_pending + i];
 	struct slot_fill f = {
@@ -262,12 +263,15 @@ static void fill_one(struct batch *b, size_t i, const struct store_row *row, con
 	};
 
 	br->slot = row->slot;
-	slot_fill(b->c, row->slot, &f);
-	if (b->c->graph)
-		backlog_push(b->c, row->slot);
+	slot_fill(c, row->slot, &f);
+	if (c->graph)
+		backlog_push(c, row->slot);
 }
 
-/* at: n * dim floats of the extent, or NULL: rows[i].v are heap copies that the collection takes over. */
+/*
+ * at: n * dim floats of the extent, or NULL: rows[i].v are heap copies that the collection
+ * takes over.
+ */
 static int fill_all(struct batch *b, const struct store_row *rows, const float *at, struct err *e)
 {
 	struct collection *c = b->c;
@@ -278,7 +282,7 @@ static int fill_all(struct batch *b, const struct store_row *rows, const float *
 	if (c->removed)
 		rc = err_gone(e);
 	for (size_t i = 0; rc == 0 && i < b->n_pending; i++)
-		fill_one(b, i, &rows[i], at ? at + i * b->dim : rows[i].v);
+		fill_one(c, b, i, &rows[i], at ? at + i * b->dim : rows[i].v);
 	mutex_unlock(&c->mu);
 	rwlock_read_unlock(&c->lock);
 	return rc;
@@ -356,9 +360,9 @@ static int extents_room(struct batch *b)
 	return 0;
 }
 
-static int begin_big(struct batch *b, struct err *e) REQUIRES_SHARED(b->c->commit_gate)
+static int begin_big(struct collection *c, struct batch *b, struct err *e)
+	REQUIRES_SHARED(c->commit_gate)
 {
-	struct collection *c = b->c;
 	int rc = 0;
 
 	rwlock_read(&c->lock);
@@ -384,10 +388,10 @@ static int append(struct batch *b, struct store_row *rows, struct err *e)
 
 	/* against a compaction, which must not leave out what no transaction knows yet */
 	rwlock_read(&c->commit_gate);
-	rc = begin_big(b, e);
+	rc = begin_big(c, b, e);
 	if (rc == 0)
 		rc = store_append_extent(c->engine->store, c->cid, b->number, (uint32_t)b->dim,
-					 rows, b->n_pending, &b->extents[b->n_extents], &at, e);
+		                         rows, b->n_pending, &b->extents[b->n_extents], &at, e);
 	if (rc == 0) {
 		b->n_extents++;
 		rc = fill_all(b, rows, at, e);

@@ -1,9 +1,10 @@
 /*
  * collection.c: a collection in memory and the life of its slots.
  *
- * FREE -> (taken by a batch, filled) HIDDEN -> (committed) LIVE -> (replaced, removed) DEAD -> (unlinked) FREE. A slot that was
- * never linked skips DEAD, unless it waits in the backlog: whoever takes it from there frees it. A slot that an image on disk
- * contains waits in limbo until an image without it is in place.
+ * FREE -> (taken by a batch, filled) HIDDEN -> (committed) LIVE -> (replaced, removed) DEAD ->
+ * (unlinked) FREE. A slot that was never linked skips DEAD, unless it waits in the backlog:
+ * whoever takes it from there frees it. A slot that an image on disk contains waits in limbo
+ * until an image without it is in place.
  *
  * Lock order: see engine_impl.h.
  */
@@ -14,8 +15,8 @@
 #include "base/mem.h"
 #include "engine/engine_impl.h"
 
-#define CAP_MIN	  64u
-#define CAP_MAX	  (UINT32_MAX / 2 + 1)
+#define CAP_MIN   64u
+#define CAP_MAX   (UINT32_MAX / 2 + 1)
 #define N_AT_ONCE 64u /* slots opened for use beyond those asked for */
 
 struct collection *collection_new(struct engine *en, const struct store_collection *sc)
@@ -132,7 +133,7 @@ int collection_grow(struct collection *c, uint32_t n_more, struct err *e)
 		cap *= 2;
 	if (cap > CAP_MAX)
 		return err_set(e, -ENOSPC, "%llu versions of vectors, the limit is %u",
-			       (unsigned long long)need, CAP_MAX);
+		               (unsigned long long)need, CAP_MAX);
 	if (cap == c->rows.cap)
 		return 0;
 	if (tables_grow(c, (uint32_t)cap) < 0)
@@ -168,7 +169,10 @@ static uint32_t free_pop(struct collection *c, uint32_t n, uint32_t *ret)
 	return i;
 }
 
-/* Opens further slots; the first comes out of the free list first, so that neighbours in a batch are neighbours here. */
+/*
+ * Opens further slots; the first comes out of the free list first, so that neighbours in a
+ * batch are neighbours here.
+ */
 static int slots_open(struct collection *c, uint32_t n, struct err *e) REQUIRES(c->lock, c->mu)
 {
 	uint32_t first = c->rows.n;
@@ -373,7 +377,7 @@ static int intern_locked(struct collection *c, const char *id, size_t len, uint3
 }
 
 int collection_intern(struct collection *c, const char *id, size_t len, uint32_t *ret_entry,
-		      uint64_t *ret_num, struct err *e)
+                      uint64_t *ret_num, struct err *e)
 {
 	int rc;
 

@@ -1,9 +1,10 @@
 /*
  * commit.c: the end of a batch, and removals, which are batches without rows.
  *
- * The store's transaction is the commit point. Its callback publishes, in the order of the commits: under the collection's lock for
- * writing old versions go out of sight and new ones come into it, so a search sees all of a batch or nothing. Publishing
- * cannot fail: it allocates nothing.
+ * The store's transaction is the commit point. Its callback publishes, in the order of the
+ * commits: under the collection's lock for writing old versions go out of sight and new ones
+ * come into it, so a search sees all of a batch or nothing. Publishing cannot fail: it
+ * allocates nothing.
  *
  * Lock order: commit_gate, config_lock, (store), lock, mu.
  */
@@ -18,7 +19,7 @@ void usage_changed(struct collection *c, uint32_t live_before, uint64_t bytes_be
 {
 	/* unsigned arithmetic: differences may be negative */
 	atomic_fetch_add_explicit(&c->engine->vectors, (uint64_t)c->live - live_before,
-				  memory_order_relaxed);
+	                          memory_order_relaxed);
 	atomic_fetch_add_explicit(&c->engine->bytes, c->bytes - bytes_before, memory_order_relaxed);
 }
 
@@ -31,7 +32,10 @@ void collection_changed(struct collection *c)
 
 /* ---- the transaction ---- */
 
-/* What the store remembers of an earlier life of the collection is corrected first; a first dimension it sets itself. */
+/*
+ * What the store remembers of an earlier life of the collection is corrected first; a first
+ * dimension it sets itself.
+ */
 static int dimension_agree(struct collection *c, uint32_t dim, struct err *e)
 	REQUIRES(c->config_lock)
 {
@@ -83,10 +87,8 @@ int collection_commit(struct collection *c, struct store_commit *sc, struct err 
 
 /* ---- a batch ---- */
 
-static void publish_rows(struct batch *b) REQUIRES(b->c->lock, b->c->mu)
+static void publish_rows(struct collection *c, struct batch *b) REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = b->c;
-
 	for (size_t i = 0; i < b->n_rows; i++) {
 		const struct batch_row *br = &b->rows[i];
 		uint32_t old = idtable_at(&c->ids, br->entry)->slot;
@@ -105,10 +107,10 @@ static void publish_rows(struct batch *b) REQUIRES(b->c->lock, b->c->mu)
 }
 
 /* What the batch reserved. */
-static void release_locked(struct batch *b) REQUIRES(b->c->lock, b->c->mu)
+static void release_locked(struct collection *c, struct batch *b) REQUIRES(c->lock, c->mu)
 {
-	b->c->dim_users -= b->dim != 0;
-	b->c->big_batches -= b->big;
+	c->dim_users -= b->dim != 0;
+	c->big_batches -= b->big;
 	b->dim = 0;
 	b->big = false;
 }
@@ -125,20 +127,18 @@ static void publish(void *ctx, uint64_t seq)
 	bytes_before = c->bytes;
 	live_before = c->live;
 	if (!c->removed)
-		publish_rows(b);
+		publish_rows(c, b);
 	c->seq = seq;
 	b->published = true;
-	release_locked(b);
+	release_locked(c, b);
 	usage_changed(c, live_before, bytes_before);
 	mutex_unlock(&c->mu);
 	rwlock_write_unlock(&c->lock);
 }
 
 /* Of a batch that was not published: its slots and its references. */
-static void forget_rows(struct batch *b) REQUIRES(b->c->lock, b->c->mu)
+static void forget_rows(struct collection *c, struct batch *b) REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = b->c;
-
 	for (size_t i = 0; i < b->n_rows; i++) {
 		if (b->rows[i].slot != ROW_NONE && !c->removed) {
 			slot_kill(c, b->rows[i].slot);
@@ -156,8 +156,8 @@ static void batch_end(struct batch *b)
 	if (b->dim) {
 		rwlock_write(&c->lock);
 		mutex_lock(&c->mu);
-		forget_rows(b);
-		release_locked(b);
+		forget_rows(c, b);
+		release_locked(c, b);
 		collection_reset_if_empty(c);
 		mutex_unlock(&c->mu);
 		rwlock_write_unlock(&c->lock);
@@ -179,8 +179,8 @@ void engine_batch_abort(struct batch *b)
 		batch_end(b);
 }
 
-static int commit_locked(struct batch *b, struct store_commit *sc, struct err *e)
-	REQUIRES_SHARED(b->c->commit_gate)
+static int commit_locked(struct collection *c, struct batch *b, struct store_commit *sc,
+                         struct err *e) REQUIRES_SHARED(c->commit_gate)
 {
 	MEM_AUTO struct store_row *rows = NULL;
 	int rc = 0;
@@ -193,39 +193,40 @@ static int commit_locked(struct batch *b, struct store_commit *sc, struct err *e
 		sc->rows = rows;
 		sc->n_rows = b->n_pending;
 	}
-	return rc < 0 ? rc : collection_commit(b->c, sc, e);
+	return rc < 0 ? rc : collection_commit(c, sc, e);
 }
 
 static int batch_commit(struct batch *b, struct store_commit *sc, struct err *e)
 {
+	struct collection *c = b->c;
 	int rc = 0;
 
 	if (b->n_pending && (b->n_extents || b->floats.len > LIMIT_INLINE_BATCH))
 		rc = batch_spill(b, e);
 	if (rc < 0)
 		return rc;
-	batch_throttle(b->c);
+	batch_throttle(c);
 	sc->dimension = (uint32_t)b->dim;
 	sc->batch = b->number;
 	sc->extents = b->extents;
 	sc->n_extents = b->n_extents;
-	rwlock_read(&b->c->commit_gate);
-	rc = commit_locked(b, sc, e);
-	rwlock_read_unlock(&b->c->commit_gate);
+	rwlock_read(&c->commit_gate);
+	rc = commit_locked(c, b, sc, e);
+	rwlock_read_unlock(&c->commit_gate);
 	return rc;
 }
 
-int batch_commit_gated(struct batch *b, struct err *e)
+int batch_commit_gated(struct collection *c, struct batch *b, struct err *e)
 {
 	struct store_commit sc = { .dimension = (uint32_t)b->dim, .committed = publish, .ctx = b };
-	int rc = commit_locked(b, &sc, e);
+	int rc = commit_locked(c, b, &sc, e);
 
 	batch_end(b);
 	return rc;
 }
 
 int engine_batch_commit(struct batch *b, const uint8_t *token, struct receipt *receipt,
-			struct batch_result *ret, struct err *e)
+                        struct batch_result *ret, struct err *e)
 {
 	struct store_commit sc = {
 		.token = token, .receipt = receipt, .committed = publish, .ctx = b
@@ -236,8 +237,8 @@ int engine_batch_commit(struct batch *b, const uint8_t *token, struct receipt *r
 		rc = batch_commit(b, &sc, e);
 	if (rc == 0 && ret)
 		*ret = (struct batch_result){ .accepted = sc.ret_accepted,
-					      .replaced = sc.ret_replaced,
-					      .duplicate = sc.ret_duplicate };
+			                      .replaced = sc.ret_replaced,
+			                      .duplicate = sc.ret_duplicate };
 	batch_end(b);
 	return rc;
 }
@@ -253,10 +254,8 @@ struct removal {
 	uint64_t removed;
 };
 
-static void hide_all(struct removal *r) REQUIRES(r->c->lock, r->c->mu)
+static void hide_all(struct collection *c, struct removal *r) REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = r->c;
-
 	for (uint32_t slot = 0; slot < c->rows.n; slot++) {
 		uint32_t entry;
 
@@ -269,10 +268,8 @@ static void hide_all(struct removal *r) REQUIRES(r->c->lock, r->c->mu)
 	}
 }
 
-static void hide_some(struct removal *r) REQUIRES(r->c->lock, r->c->mu)
+static void hide_some(struct collection *c, struct removal *r) REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = r->c;
-
 	for (size_t i = 0; i < r->n; i++) {
 		uint32_t slot = idtable_at(&c->ids, r->entries[i])->slot;
 
@@ -295,9 +292,9 @@ static void publish_removal(void *ctx, uint64_t seq)
 	bytes_before = c->bytes;
 	live_before = c->live;
 	if (r->all && !c->removed)
-		hide_all(r);
+		hide_all(c, r);
 	else if (!c->removed)
-		hide_some(r);
+		hide_some(c, r);
 	c->seq = seq;
 	c->deletes += r->removed;
 	c->changes += r->removed;
@@ -326,7 +323,10 @@ static int removal_commit(struct removal *r, struct err *e)
 	return rc;
 }
 
-/* Those that have a version by now; each gets a reference, so that the entry stays until it was published. */
+/*
+ * Those that have a version by now; each gets a reference, so that the entry stays until it
+ * was published.
+ */
 static void removal_find(struct removal *r, const struct id_ref *ids, size_t n)
 {
 	struct collection *c = r->c;
@@ -366,7 +366,7 @@ static int remove_some(struct removal *r, const struct id_ref *ids, size_t n, st
 }
 
 int engine_remove(struct engine *en, uint32_t cid, const struct id_ref *ids, size_t n,
-		  uint64_t *ret_removed, struct err *e)
+                  uint64_t *ret_removed, struct err *e)
 {
 	struct removal r = { 0 };
 	int rc;

@@ -1,9 +1,9 @@
 /*
  * config.c: what a collection is: parameters, owner, figures.
  *
- * Parameters are written to the store first and take effect in memory after it; those that fix the shape of what is stored
- * only while there is nothing. config_lock keeps two writers, and a writer and the commit that gives a
- * collection its dimension, from crossing.
+ * Parameters are written to the store first and take effect in memory after it; those that fix
+ * the shape of what is stored only while there is nothing. config_lock keeps two writers, and
+ * a writer and the commit that gives a collection its dimension, from crossing.
  *
  * Lock order: config_lock, (store), lock, mu.
  */
@@ -78,7 +78,7 @@ int engine_collection_info(struct engine *en, uint32_t cid, struct collection_in
 /* ---- parameters ---- */
 
 static const char *fixed_difference(const struct collection_config *a,
-				    const struct collection_config *b)
+                                    const struct collection_config *b)
 {
 	if (a->dimension != b->dimension)
 		return "dimension";
@@ -93,7 +93,7 @@ static const char *fixed_difference(const struct collection_config *a,
 
 /* 0, or -EBUSY when what is stored forbids the change. *ret_fixed: a fixed parameter differs. */
 static int change_check(const struct collection *c, const struct collection_config *to,
-			bool *ret_fixed, struct err *e) REQUIRES_SHARED(c->lock) REQUIRES(c->mu)
+                        bool *ret_fixed, struct err *e) REQUIRES_SHARED(c->lock) REQUIRES(c->mu)
 {
 	struct collection_config now;
 	const char *key;
@@ -107,20 +107,23 @@ static int change_check(const struct collection *c, const struct collection_conf
 		return 0;
 	if (c->live > 0)
 		return err_set(e, -EBUSY, "%s is fixed while the collection holds %u vectors", key,
-			       c->live);
+		               c->live);
 	if (c->dim_users > 0 || c->taken > 0)
 		return err_set(e, -EBUSY, "%s is fixed while vectors are being written", key);
 	return 0;
 }
 
-/* A dimension that only follows from the vectors stays so; one that was written is kept when they are gone. */
+/*
+ * A dimension that only follows from the vectors stays so; one that was written is kept when
+ * they are gone.
+ */
 static uint32_t dimension_written(const struct collection *c, const struct collection_config *to)
 {
 	return c->rows.dim == to->dimension ? c->config.dimension : to->dimension;
 }
 
 static int change_check_unlocked(struct collection *c, const struct collection_config *to,
-				 uint32_t *ret_dim_set, struct err *e)
+                                 uint32_t *ret_dim_set, struct err *e)
 {
 	bool fixed;
 	int rc;
@@ -180,7 +183,7 @@ static int configure_locked(struct collection *c, const struct collection_config
 }
 
 int engine_collection_configure(struct engine *en, uint32_t cid, const struct collection_config *to,
-				struct err *e)
+                                struct err *e)
 {
 	struct collection *c;
 	int rc;
@@ -215,7 +218,7 @@ static int set_owner_locked(struct collection *c, const struct owner *o, struct 
 }
 
 int engine_collection_set_owner(struct engine *en, uint32_t cid, const struct owner *o,
-				struct err *e)
+                                struct err *e)
 {
 	struct collection *c;
 	int rc;

@@ -1,25 +1,28 @@
 /*
  * engine_impl.h: what the files of this room share. Private to src/engine.
  *
- * Locks, outermost first; what is above "store" may be held across calls of the store, what is below never is, because the
- * store calls back (publish, moved) under its own locks:
+ * Locks, outermost first; what is above "store" may be held across calls of the store, what is
+ * below never is, because the store calls back (publish, moved) under its own locks:
  *
  *     engine.admin            collections are created and removed one at a time
- *     collection.maint        one maintenance run at a time; owns the image and slots' way back to use
- *     collection.commit_gate  reading: commits and spills; writing: who must see the collection between two commits
+ *     collection.maint        one maintenance run at a time; owns the image
+ *     collection.commit_gate  reading: commits and spills; writing: who must stand between two
  *     collection.config_lock  what the store knows of config, owner, dimension
  *         (store)
- *     collection.link_gate    reading: who links or repairs; writing: who must see a graph that holds still
- *     collection.lock         writing: tables move or shrink, versions become visible or invisible, the graph comes or goes
+ *     collection.link_gate    reading: who links or repairs; writing: who needs a still graph
+ *     collection.lock         writing: tables move, versions come into sight or go out of it,
+ *                             the graph comes or goes
  *     collection.mu           lists and counters, IDs, flags of slots
  *     engine.lock             table of collections, number of jobs, pool of scratch memory
  *
  * Invariants, seen by who holds lock for reading and mu:
  * - a slot is LIVE exactly when the entry of its ID has it as its version; live counts them;
- * - a slot that is not FREE has its floats in place; a slot that was taken and not filled yet is FREE and in no list;
+ * - a slot that is not FREE has its floats in place; a slot that was taken and not filled yet
+ *   is FREE and in no list;
  * - with a graph, a LIVE slot is LINKED, or it is QUEUED or LINKING and every search scans it;
  *   without one, none of the three flags is set and every search scans all slots;
- * - a slot is FREE and in the free list only when nothing can reach it: not the graph, not the image on disk.
+ * - a slot is FREE and in the free list only when nothing can reach it: not the graph, not the
+ *   image on disk.
  */
 #ifndef RV_ENGINE_ENGINE_IMPL_H
 #define RV_ENGINE_ENGINE_IMPL_H
@@ -38,13 +41,13 @@
 
 #define FLAT_ROWS_MAX   2000         /* up to here an exact scan is quicker than a graph */
 #define BACKLOG_MAX     10000        /* a writer links rows itself while more than these wait */
-#define EXTENT_BYTES    (1u << 20)   /* floats, and likewise strings, that a batch keeps in memory */
+#define EXTENT_BYTES    (1u << 20)   /* floats, likewise strings, that a batch keeps in memory */
 #define EXTENT_ROWS     8192
 #define LINKING_MAX     64           /* threads that link one collection at once */
 #define DEAD_MIN        1000         /* dead rows that are worth a repair, or a tenth of all */
 #define INLINE_MAX      4096         /* rows in store.db that are worth moving */
 #define IMAGE_CHANGES   10000        /* changes that are worth an image, or a fifth of all */
-#define COMPACT_BYTES   (8u << 20)   /* dead bytes of a segment that are worth a compaction, if they are half of it */
+#define COMPACT_BYTES   (8u << 20)   /* dead bytes of a segment, and half of it: a compaction */
 
 enum slot_flag {
 	SLOT_QUEUED = 1,   /* in the ring */
@@ -159,7 +162,8 @@ struct engine {
 };
 
 /* ---- local.c ---- */
-int collection_enter(struct engine *en, uint32_t cid, struct collection **ret, struct err *e); /* -ENODEV */
+/* -ENODEV */
+int collection_enter(struct engine *en, uint32_t cid, struct collection **ret, struct err *e);
 void collection_leave(struct collection *c); /* NULL allowed; the last one frees it */
 int err_gone(struct err *e);                 /* -ENODEV with its sentence */
 int err_read_only(struct err *e);
@@ -192,7 +196,10 @@ void slot_show(struct collection *c, uint32_t slot) REQUIRES(c->lock, c->mu);
 void slot_hide(struct collection *c, uint32_t slot) REQUIRES(c->lock, c->mu);
 /* A slot that nobody may see any more: dead or free, as the graph allows. Both locks. */
 void slot_kill(struct collection *c, uint32_t slot) REQUIRES(c->lock, c->mu);
-/* Nothing reaches it: to the free list, or limbo. mu, and no reader that could have seen it LIVE. */
+/*
+ * Nothing reaches it: to the free list, or limbo. mu, and no reader that could have seen it
+ * LIVE.
+ */
 void slot_free(struct collection *c, uint32_t slot) REQUIRES(c->mu);
 /* When nothing is stored or open any more: an empty table, any dimension. Both locks. */
 void collection_reset_if_empty(struct collection *c) REQUIRES(c->lock, c->mu);
@@ -203,20 +210,28 @@ int collection_intern(struct collection *c, const char *id, size_t len, uint32_t
 size_t version_bytes(const struct collection *c, uint32_t slot);
 
 /* ---- backlog.c: from slots to a graph ---- */
-void backlog_push(struct collection *c, uint32_t slot) REQUIRES(c->mu); /* unless it is there or linked */
+/* Unless it is there or linked. */
+void backlog_push(struct collection *c, uint32_t slot) REQUIRES(c->mu);
 uint32_t backlog_length(struct collection *c); /* no locks */
 /* Links the slot that waits longest. 1, 0: none waits or too many link, -ENOMEM. No locks. */
 int backlog_link_one(struct collection *c, struct err *e);
-/* Copies what waits and what is being linked to s->slots. Lock: reading. Returns the count or -ENOMEM. */
+/*
+ * Copies what waits and what is being linked to s->slots. Lock: reading. Returns the count or
+ * -ENOMEM.
+ */
 long backlog_snapshot(struct collection *c, struct scratch *s);
-/* Starts a graph where there are enough rows for one, or gives it up where there are few. No locks. */
+/*
+ * Starts a graph where there are enough rows for one, or gives it up where there are few. No
+ * locks.
+ */
 void graph_adjust(struct collection *c);
-int graph_start(struct collection *c, struct err *e) REQUIRES(c->lock, c->mu); /* an empty graph; queues all rows */
-struct hnsw *graph_new(const struct collection *c, struct err *e);             /* with room for rows.cap */
+/* An empty graph; queues all rows. */
+int graph_start(struct collection *c, struct err *e) REQUIRES(c->lock, c->mu);
+struct hnsw *graph_new(const struct collection *c, struct err *e); /* with room for rows.cap */
 
 /* ---- background.c ---- */
 void background_link(struct collection *c);     /* sees to it that the backlog shrinks. No locks */
-void background_maintain(struct collection *c); /* queues a maintenance run if there is work for one. No locks */
+void background_maintain(struct collection *c); /* queues a run if one is due. No locks */
 /* Everything that is due; forced: also what is hardly worth it. No locks. */
 int maintain(struct collection *c, bool forced, struct err *e);
 /* The last run: moves inline rows and saves an image if the one on disk is behind. No locks. */
@@ -266,38 +281,54 @@ void pending_row(const struct batch *b, size_t i, struct store_row *ret); /* bor
 int batch_fill_inline(struct batch *b, struct store_row *rows, struct err *e);
 int batch_spill(struct batch *b, struct err *e); /* the pending rows become an extent. No locks */
 /* Commits a batch of some inline rows and frees it. For who holds commit_gate already. */
-int batch_commit_gated(struct batch *b, struct err *e);
+int batch_commit_gated(struct collection *c, struct batch *b, struct err *e)
+	REQUIRES_SHARED(c->commit_gate);
 /* Keeps the writer from running far ahead of the graph. No locks. */
 void batch_throttle(struct collection *c);
-/* store_commit with the collection's durability, its dimension agreed with the store. Lock: commit_gate. */
-int collection_commit(struct collection *c, struct store_commit *sc, struct err *e);
+/*
+ * store_commit with the collection's durability, its dimension agreed with the store. Lock:
+ * commit_gate.
+ */
+int collection_commit(struct collection *c, struct store_commit *sc, struct err *e)
+	REQUIRES_SHARED(c->commit_gate);
 /* After a commit: graph, backlog, maintenance. No locks. */
 void collection_changed(struct collection *c);
 /* The engine's sums move by what changed since. mu */
-void usage_changed(struct collection *c, uint32_t live_before, uint64_t bytes_before) REQUIRES(c->mu);
+void usage_changed(struct collection *c, uint32_t live_before, uint64_t bytes_before)
+	REQUIRES(c->mu);
 
 /* ---- config.c ---- */
-void collection_describe(struct collection *c, struct store_collection *ret) REQUIRES(c->config_lock);
+void collection_describe(struct collection *c, struct store_collection *ret)
+	REQUIRES(c->config_lock);
 
 /* ---- recover.c ---- */
 int collection_recover(struct collection *c, const struct store_collection *sc, struct err *e);
-/* An entry for an ID with a known number, while a collection is opened. Both locks. 0, -EEXIST: another number, -ENOMEM. */
+/*
+ * An entry for an ID with a known number, while a collection is opened. Both locks. 0,
+ * -EEXIST: another number, -ENOMEM.
+ */
 int recover_entry(struct collection *c, const char *id, size_t len, uint64_t num, uint32_t *ret)
 	REQUIRES(c->lock, c->mu);
 
 /* ---- image_load.c, image_save.c; image.h has the format ---- */
-/* The image's rows and graph into an empty collection. < 0: not usable, and then the collection is as it happens to be. */
+/*
+ * The image's rows and graph into an empty collection. < 0: not usable, and then the
+ * collection is as it happens to be.
+ */
 int image_load(struct collection *c, const struct store_collection *sc, uint64_t *ret_seq,
 	       struct err *e) REQUIRES(c->lock, c->mu);
 int image_save(struct collection *c, struct err *e) REQUIRES(c->maint);
 /* One of before the collection was reset: removes the file. */
 void image_discard(struct collection *c) REQUIRES(c->maint);
-/* Slots below n that are not in the bitmap are not in an image any more: those in limbo are free. mu */
+/*
+ * Slots below n that are not in the bitmap are not in an image any more: those in limbo are
+ * free. mu
+ */
 void limbo_release(struct collection *c, const uint8_t *bitmap, uint32_t n) REQUIRES(c->mu);
 
 /* ---- search.c ---- */
-struct scratch *scratch_get(struct engine *en);
-void scratch_put(struct engine *en, struct scratch *s);
-void scratch_free_all(struct engine *en);
+struct scratch *engine_scratch_get(struct engine *en);
+void engine_scratch_put(struct engine *en, struct scratch *s);
+void engine_scratch_free_all(struct engine *en);
 
 #endif

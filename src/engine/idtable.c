@@ -1,8 +1,10 @@
 /*
- * idtable.c: entries in one array, strings one after the other in chunks, a hash table by name, a sorted array by number.
+ * idtable.c: entries in one array, strings one after the other in chunks, a hash table by
+ * name, a sorted array by number.
  *
- * Numbers are given in growing order, so appending keeps by_num sorted. A removed entry stays in it, without a string, until
- * a good part of it is removed ones; then one pass takes them out and their entries are used again.
+ * Numbers are given in growing order, so appending keeps by_num sorted. A removed entry stays
+ * in it, without a string, until a good part of it is removed ones; then one pass takes them
+ * out and their entries are used again.
  */
 #include "engine/idtable.h"
 
@@ -16,7 +18,7 @@
 
 #define CHUNK_MIN  ((size_t)512)
 #define CHUNK_MAX  ((size_t)64 << 10)
-#define CAP_MIN	   16u
+#define CAP_MIN    16u
 #define PACK_BYTES ((size_t)1 << 20)
 
 struct id_chunk {
@@ -335,8 +337,8 @@ void idtable_unref(struct idtable *t, uint32_t entry)
 size_t idtable_bytes(const struct idtable *t)
 {
 	size_t bytes = (size_t)t->n * sizeof(struct id_entry) +
-		       (size_t)t->cap_by_num * sizeof(*t->by_num) +
-		       t->names.cap * 2 * sizeof(uint64_t);
+	               (size_t)t->cap_by_num * sizeof(*t->by_num) +
+	               t->names.cap * 2 * sizeof(uint64_t);
 
 	for (const struct id_chunk *c = t->chunks; c; c = c->next)
 		bytes += sizeof(*c) + c->cap;

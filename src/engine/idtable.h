@@ -1,12 +1,15 @@
 /*
- * idtable.h: the interned IDs of a collection, in memory: by name, by number, in the order of numbers.
+ * idtable.h: the interned IDs of a collection, in memory: by name, by number, in the order of
+ * numbers.
  *
- * An entry exists while its ID has a visible version, or an open batch refers to it, or its number was promised. An
- * entry's index stays the same as long as it exists. Numbers only grow and are never given twice.
+ * An entry exists while its ID has a visible version, or an open batch refers to it, or its
+ * number was promised. An entry's index stays the same as long as it exists. Numbers only grow
+ * and are never given twice.
  *
- * Not locked here. The owner keeps two locks: a mutex under which everything happens, and a read-write lock that is also held
- * for writing where entries or strings move (idtable_grow, idtable_pack, idtable_clear) and where an entry's slot changes. So
- * who holds the latter for reading may use idtable_at() of an entry that has a visible version.
+ * Not locked here. The owner keeps two locks: a mutex under which everything happens, and a
+ * read-write lock that is also held for writing where entries or strings move (idtable_grow,
+ * idtable_pack, idtable_clear) and where an entry's slot changes. So who holds the latter for
+ * reading may use idtable_at() of an entry that has a visible version.
  */
 #ifndef RV_ENGINE_IDTABLE_H
 #define RV_ENGINE_IDTABLE_H
@@ -23,7 +26,7 @@
 struct id_entry {
 	uint64_t num;
 	const char *id;  /* len bytes; NULL: removed, its number not recycled out of by_num yet */
-	uint32_t slot;   /* of the visible version, or ROW_NONE; of a free entry: the next free one */
+	uint32_t slot;   /* of the visible version, or ROW_NONE; free: the next free entry */
 	uint32_t refs;   /* of open batches; of promised numbers */
 	uint8_t len;
 	bool promised;
@@ -59,22 +62,32 @@ static inline struct id_entry *idtable_at(const struct idtable *t, uint32_t entr
 bool idtable_find(const struct idtable *t, const char *id, size_t len, uint32_t *ret);
 bool idtable_find_num(const struct idtable *t, uint64_t num, uint32_t *ret); /* O(log n) */
 
-/* The first entry with a number above after, and how to go on: ret_pos counts up; false at the end. */
+/*
+ * The first entry with a number above after, and how to go on: ret_pos counts up; false at the
+ * end.
+ */
 bool idtable_first_after(const struct idtable *t, uint64_t after, uint32_t *ret_pos);
-bool idtable_next(const struct idtable *t, uint32_t *pos, uint32_t *ret_entry); /* skips removed ones */
+/* Skips removed ones. */
+bool idtable_next(const struct idtable *t, uint32_t *pos, uint32_t *ret_entry);
 
 bool idtable_full(const struct idtable *t);
 int idtable_grow(struct idtable *t, uint32_t n_more); /* 0 or -ENOMEM; both locks */
-/* A new entry with the next number (num 0) or a given one, without a version or references. There is room (not full). 0 or -ENOMEM. */
+/*
+ * A new entry with the next number (num 0) or a given one, without a version or references.
+ * There is room (not full). 0 or -ENOMEM.
+ */
 int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uint32_t *ret);
 void idtable_sort(struct idtable *t); /* after adds with given numbers */
 
 void idtable_ref(struct idtable *t, uint32_t entry);
-void idtable_unref(struct idtable *t, uint32_t entry); /* removes it when nothing holds it any more */
-void idtable_drop(struct idtable *t, uint32_t entry);  /* likewise, after its slot became ROW_NONE */
+/* Removes it when nothing holds it any more. */
+void idtable_unref(struct idtable *t, uint32_t entry);
+/* Likewise, after its slot became ROW_NONE. */
+void idtable_drop(struct idtable *t, uint32_t entry);
 
 bool idtable_wants_packing(const struct idtable *t);
-void idtable_pack(struct idtable *t); /* gives garbage strings back; does nothing without memory. Both locks */
+/* Gives garbage strings back; does nothing without memory. Both locks. */
+void idtable_pack(struct idtable *t);
 size_t idtable_bytes(const struct idtable *t);
 
 #endif

@@ -1,13 +1,15 @@
 /*
- * image.h: sections of C.graph that are the engine's own; hnsw_save adds the graph's. Private to src/engine.
+ * image.h: sections of C.graph that are the engine's own; hnsw_save adds the graph's. Private
+ * to src/engine.
  *
- * An image is what the collection was at one sequence: all slots, the IDs of live ones, floats that the segment does not
- * have, the links. Little-endian; base/sections checks the bytes, image_load.c checks what they say.
+ * An image is what the collection was at one sequence: all slots, the IDs of live ones, floats
+ * that the segment does not have, the links. Little-endian; base/sections checks the bytes,
+ * image_load.c checks what they say.
  *
- * EHDR  one struct image_header
- * ESLT  n_slots of struct image_slot, by slot
- * EIDS  the IDs of LIVE slots, one after the other, in the order of slots
- * EINV  dim floats for each slot that is not FREE and has off == STORE_INLINE, in the order of slots
+ *     EHDR  one struct image_header
+ *     ESLT  n_slots of struct image_slot, by slot
+ *     EIDS  the IDs of LIVE slots, one after the other, in the order of slots
+ *     EINV  dim floats for each slot that is not FREE and has off == STORE_INLINE, likewise
  */
 #ifndef RV_ENGINE_IMAGE_H
 #define RV_ENGINE_IMAGE_H

@@ -1,11 +1,12 @@
 /*
  * image_load.c: reads C.graph, which may say anything.
  *
- * Everything is checked before it is believed: parameters against the collection's, offsets against the segment, states,
- * IDs, numbers, links (hnsw_load). One contradiction and the whole image is refused; the rows are in the store and
- * the graph can be built again.
+ * Everything is checked before it is believed: parameters against the collection's, offsets
+ * against the segment, states, IDs, numbers, links (hnsw_load). One contradiction and the
+ * whole image is refused; the rows are in the store and the graph can be built again.
  *
- * Lock order: the collection is not shared yet; its locks are held for form. The store's own are below none of them here.
+ * Lock order: the collection is not shared yet; its locks are held for form. The store's own
+ * are below none of them here.
  */
 #include <errno.h>
 #include <limits.h>
@@ -87,7 +88,7 @@ static bool slot_is_sane(const struct image_slot *is)
 }
 
 static int floats_find(struct loading *l, const struct image_slot *is, struct slot_fill *f,
-		       struct err *e)
+                       struct err *e)
 {
 	size_t bytes = l->h->dim * sizeof(float);
 	float *copy;
@@ -108,15 +109,15 @@ static int floats_find(struct loading *l, const struct image_slot *is, struct sl
 	return 0;
 }
 
-static int id_find(struct loading *l, const struct image_slot *is, uint32_t *ret, struct err *e)
-	REQUIRES(l->c->lock, l->c->mu)
+static int id_find(struct collection *c, struct loading *l, const struct image_slot *is,
+                   uint32_t *ret, struct err *e) REQUIRES(c->lock, c->mu)
 {
 	int rc;
 
 	if (l->ids_left < is->id_len || vector_id_check(l->ids, is->id_len, NULL) < 0)
 		return refuse(e, "an ID");
-	rc = recover_entry(l->c, l->ids, is->id_len, is->num, ret);
-	if (rc == 0 && idtable_at(&l->c->ids, *ret)->slot != ROW_NONE)
+	rc = recover_entry(c, l->ids, is->id_len, is->num, ret);
+	if (rc == 0 && idtable_at(&c->ids, *ret)->slot != ROW_NONE)
 		rc = -EEXIST;
 	l->ids += is->id_len;
 	l->ids_left -= is->id_len;
@@ -125,10 +126,10 @@ static int id_find(struct loading *l, const struct image_slot *is, uint32_t *ret
 	return rc < 0 ? err_nomem(e) : 0;
 }
 
-static int slot_load(struct loading *l, uint32_t slot, struct err *e) REQUIRES(l->c->lock, l->c->mu)
+static int slot_load(struct collection *c, struct loading *l, uint32_t slot, struct err *e)
+	REQUIRES(c->lock, c->mu)
 {
 	const struct image_slot *is = &l->slots[slot];
-	struct collection *c = l->c;
 	struct slot_fill f = {
 		.inv_norm = is->inv_norm,
 		.off = is->off,
@@ -148,7 +149,7 @@ static int slot_load(struct loading *l, uint32_t slot, struct err *e) REQUIRES(l
 	slot_fill(c, slot, &f);
 	c->info[slot].flags |= SLOT_IMAGE | (is->linked ? SLOT_LINKED : 0);
 	if (is->state == ROW_LIVE) {
-		rc = id_find(l, is, &c->info[slot].entry, e);
+		rc = id_find(c, l, is, &c->info[slot].entry, e);
 		if (rc == 0)
 			slot_show(c, slot);
 	} else if (is->state == ROW_DEAD) {
@@ -157,14 +158,14 @@ static int slot_load(struct loading *l, uint32_t slot, struct err *e) REQUIRES(l
 	return rc;
 }
 
-static int slots_load(struct loading *l, struct err *e) REQUIRES(l->c->lock, l->c->mu)
+static int slots_load(struct collection *c, struct loading *l, struct err *e)
+	REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = l->c;
 	int rc = collection_grow(c, l->h->n_slots, e);
 
 	c->rows.n = rc < 0 ? 0 : l->h->n_slots;
 	for (uint32_t i = 0; rc == 0 && i < l->h->n_slots; i++)
-		rc = slot_load(l, i, e);
+		rc = slot_load(c, l, i, e);
 	if (rc == 0 && (l->ids_left || l->floats_left))
 		rc = refuse(e, "IDs or floats are left over");
 	return rc;
@@ -181,9 +182,9 @@ static int numbers_check(struct collection *c, struct err *e) REQUIRES(c->mu)
 	return 0;
 }
 
-static int graph_load(struct loading *l, struct err *e) REQUIRES(l->c->lock, l->c->mu)
+static int graph_load(struct collection *c, struct loading *l, struct err *e)
+	REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = l->c;
 	struct hnsw *h = graph_new(c, e);
 	int rc;
 
@@ -209,20 +210,20 @@ static int graph_load(struct loading *l, struct err *e) REQUIRES(l->c->lock, l->
 	return 0;
 }
 
-static int load(struct loading *l, const struct store_collection *sc, struct err *e)
-	REQUIRES(l->c->lock, l->c->mu)
+static int load(struct collection *c, struct loading *l, const struct store_collection *sc,
+                struct err *e) REQUIRES(c->lock, c->mu)
 {
 	int rc = sections_find(l, sc, e);
 
 	if (rc == 0)
-		rc = slots_load(l, e);
+		rc = slots_load(c, l, e);
 	if (rc == 0)
-		rc = numbers_check(l->c, e);
-	return rc < 0 ? rc : graph_load(l, e);
+		rc = numbers_check(c, e);
+	return rc < 0 ? rc : graph_load(c, l, e);
 }
 
 int image_load(struct collection *c, const struct store_collection *sc, uint64_t *ret_seq,
-	       struct err *e)
+               struct err *e)
 {
 	struct loading l = { .c = c };
 	char path[PATH_MAX];
@@ -232,7 +233,7 @@ int image_load(struct collection *c, const struct store_collection *sc, uint64_t
 	rc = sections_open(path, &l.r, e);
 	if (rc < 0)
 		return rc;
-	rc = load(&l, sc, e);
+	rc = load(c, &l, sc, e);
 	if (rc == 0)
 		*ret_seq = l.h->seq;
 	sections_close(l.r);

@@ -1,9 +1,10 @@
 /*
  * image_save.c: writes C.graph.
  *
- * While the slots and links are written nothing is linked, published or removed, but searches go on. Syncing and renaming come
- * after. From the moment of writing on, a slot in the new image counts as one in the image on disk; one that only the old
- * image had is given back when the new one is in place.
+ * While the slots and links are written nothing is linked, published or removed, but searches
+ * go on. Syncing and renaming come after. From the moment of writing on, a slot in the new
+ * image counts as one in the image on disk; one that only the old image had is given back when
+ * the new one is in place.
  *
  * Lock order: maint, (store); link_gate, lock, mu.
  */
@@ -135,13 +136,13 @@ static int write_floats(struct saving *s)
 	for (uint32_t i = 0; rc == 0 && i < s->header.n_slots; i++)
 		if (bit(s->bitmap, i) && c->info[i].off == STORE_INLINE)
 			rc = sections_write(s->w, IMAGE_FLOATS, rows_at(&c->rows, i),
-					    c->rows.dim * sizeof(float));
+			                    c->rows.dim * sizeof(float));
 	return rc;
 }
 
-static int write_locked(struct saving *s, struct err *e) REQUIRES_SHARED(s->c->lock)
+static int write_locked(struct collection *c, struct saving *s, struct err *e)
+	REQUIRES_SHARED(c->lock)
 {
-	struct collection *c = s->c;
 	int rc;
 
 	if (c->removed)
@@ -180,7 +181,7 @@ static int write_all(struct saving *s, struct err *e)
 
 	rwlock_write(&c->link_gate);
 	rwlock_read(&c->lock);
-	rc = write_locked(s, e);
+	rc = write_locked(c, s, e);
 	rwlock_read_unlock(&c->lock);
 	rwlock_write_unlock(&c->link_gate);
 	if (rc < 0) {

@@ -1,8 +1,8 @@
 /*
  * local.c: the engine over a local store: opening, closing, the table of collections.
  *
- * A collection is counted: the table holds it once, everybody who is inside once more. Removing takes it out of the table and
- * empties it at once; the last one who leaves frees it.
+ * A collection is counted: the table holds it once, everybody who is inside once more.
+ * Removing takes it out of the table and empties it at once; the last one who leaves frees it.
  *
  * Lock order: admin, (store), lock; see engine_impl.h.
  */
@@ -175,7 +175,7 @@ static void engine_free(struct engine *en)
 	for (uint32_t i = 0; i < en->n; i++)
 		collection_leave(en->table[i]);
 	mem_free(en->table);
-	scratch_free_all(en);
+	engine_scratch_free_all(en);
 	store_close(en->store);
 	cond_destroy(&en->idle);
 	mutex_destroy(&en->lock);
@@ -265,7 +265,7 @@ int engine_checkpoint(struct engine *en, struct err *e)
 }
 
 void engine_usage(struct engine *en, uint64_t *ret_vectors, uint64_t *ret_bytes,
-		  uint32_t *ret_collections)
+                  uint32_t *ret_collections)
 {
 	*ret_vectors = atomic_load_explicit(&en->vectors, memory_order_relaxed);
 	*ret_bytes = atomic_load_explicit(&en->bytes, memory_order_relaxed);
@@ -298,7 +298,7 @@ static int create_locked(struct engine *en, const struct store_collection *sc, s
 }
 
 int engine_collection_create(struct engine *en, uint32_t cid, const char *name,
-			     const struct owner *owner, struct err *e)
+                             const struct owner *owner, struct err *e)
 {
 	struct store_collection sc = {
 		.cid = cid,
@@ -316,7 +316,7 @@ int engine_collection_create(struct engine *en, uint32_t cid, const char *name,
 		return err_read_only(e);
 	if (n == 0 || n > LIMIT_NAME)
 		return err_set(e, -EINVAL, "a name of %zu bytes, the limit is 1 to %d", n,
-			       LIMIT_NAME);
+		               LIMIT_NAME);
 	memcpy(sc.name, name, n);
 	mutex_lock(&en->admin);
 	if (engine_collection_find(en, name, &cid_there) == 0)

@@ -1,8 +1,10 @@
 /*
- * move.c: floats that change their place: rows from store.db into the segment, and the segment's compaction.
+ * move.c: floats that change their place: rows from store.db into the segment, and the
+ * segment's compaction.
  *
- * The store calls back for each row after its transaction and before any later commit, so the slot is still that version's. The
- * pointer is exchanged at once; who searches may still use the old one until the lock was held for writing once.
+ * The store calls back for each row after its transaction and before any later commit, so the
+ * slot is still that version's. The pointer is exchanged at once; who searches may still use
+ * the old one until the lock was held for writing once.
  *
  * Lock order: maint, commit_gate, (store), lock, mu.
  */

@@ -1,8 +1,9 @@
 /*
  * read.c: IDs, numbers, single vectors, listing, receipts.
  *
- * Names, numbers and sizes come from memory, contents from the store, where their checksums are looked at. Listing goes
- * page by page, so that no lock is held while names are handed out.
+ * Names, numbers and sizes come from memory, contents from the store, where their checksums
+ * are looked at. Listing goes page by page, so that no lock is held while names are handed
+ * out.
  *
  * Lock order: commit_gate, (store); lock, mu.
  */
@@ -53,7 +54,7 @@ static void promise(struct collection *c, uint32_t entry)
 }
 
 int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num,
-		  struct err *e)
+                  struct err *e)
 {
 	struct collection *c;
 	uint32_t entry;
@@ -61,7 +62,7 @@ int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, u
 
 	if (len == 0 || len > LIMIT_ID)
 		return err_set(e, -EINVAL, "an ID of %zu bytes, the limit is 1 to %d", len,
-			       LIMIT_ID);
+		               LIMIT_ID);
 	rc = collection_enter(en, cid, &c, e);
 	if (rc < 0)
 		return rc;
@@ -92,7 +93,7 @@ static bool entry_visible(const struct collection *c, uint32_t entry)
 }
 
 int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
-		       struct err *e)
+                       struct err *e)
 {
 	struct collection *c;
 	uint32_t entry;
@@ -113,7 +114,7 @@ int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vec
 }
 
 int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
-		     struct err *e)
+                     struct err *e)
 {
 	struct collection *c;
 	uint32_t entry;
@@ -135,7 +136,7 @@ int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vecto
 
 /* One row from the store, checked. */
 static int get_row(struct collection *c, uint64_t num, struct store_row *ret, struct buf *bytes,
-		   size_t *ret_dim, struct err *e)
+                   size_t *ret_dim, struct err *e)
 {
 	uint32_t entry;
 	bool there;
@@ -179,7 +180,7 @@ int engine_get_json(struct engine *en, uint32_t cid, uint64_t num, struct buf *r
 }
 
 int engine_get_metadata(struct engine *en, uint32_t cid, uint64_t num, struct buf *ret,
-			struct err *e)
+                        struct err *e)
 {
 	BUF_AUTO struct buf bytes = BUF_INIT;
 	struct store_row row;
@@ -202,7 +203,7 @@ int engine_get_metadata(struct engine *en, uint32_t cid, uint64_t num, struct bu
 
 /* As a batch of one; committing is left to the caller, who holds the gate. */
 static int batch_like_row(struct engine *en, uint32_t cid, const struct store_row *row, size_t dim,
-			  struct batch **ret, struct err *e)
+                          struct batch **ret, struct err *e)
 {
 	struct record r = {
 		.id = row->id,
@@ -225,7 +226,7 @@ static int batch_like_row(struct engine *en, uint32_t cid, const struct store_ro
 }
 
 static int replace_metadata(struct collection *c, uint64_t num, const char *json, size_t n,
-			    struct err *e) REQUIRES(c->commit_gate)
+                            struct err *e) REQUIRES(c->commit_gate)
 {
 	BUF_AUTO struct buf bytes = BUF_INIT;
 	struct store_row row;
@@ -238,11 +239,11 @@ static int replace_metadata(struct collection *c, uint64_t num, const char *json
 	row.metadata = json;
 	row.metadata_len = json ? n : 0;
 	rc = batch_like_row(c->engine, c->cid, &row, dim, &b, e);
-	return rc < 0 ? rc : batch_commit_gated(b, e);
+	return rc < 0 ? rc : batch_commit_gated(c, b, e);
 }
 
 int engine_set_metadata(struct engine *en, uint32_t cid, uint64_t num, const char *json, size_t n,
-			struct err *e)
+                        struct err *e)
 {
 	struct collection *c;
 	int rc;
@@ -251,7 +252,7 @@ int engine_set_metadata(struct engine *en, uint32_t cid, uint64_t num, const cha
 		return err_read_only(e);
 	if (n > LIMIT_METADATA)
 		return err_set(e, -E2BIG, "metadata of %zu bytes, the limit is %u", n,
-			       LIMIT_METADATA);
+		               LIMIT_METADATA);
 	rc = collection_enter(en, cid, &c, e);
 	if (rc < 0)
 		return rc;
@@ -282,7 +283,7 @@ static size_t list_page(struct collection *c, uint64_t after, struct vector_info
 }
 
 static int list_all(struct collection *c, uint64_t after, size_t max,
-		    int (*cb)(void *ctx, const struct vector_info *v), void *ctx, struct err *e)
+                    int (*cb)(void *ctx, const struct vector_info *v), void *ctx, struct err *e)
 {
 	MEM_AUTO struct vector_info *page = mem_alloc(LIST_PAGE, sizeof(*page));
 	size_t n;
@@ -306,7 +307,7 @@ static int list_all(struct collection *c, uint64_t after, size_t max,
 }
 
 int engine_list(struct engine *en, uint32_t cid, uint64_t after, size_t max,
-		int (*cb)(void *ctx, const struct vector_info *v), void *ctx, struct err *e)
+                int (*cb)(void *ctx, const struct vector_info *v), void *ctx, struct err *e)
 {
 	struct collection *c;
 	int rc = collection_enter(en, cid, &c, e);

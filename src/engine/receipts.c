@@ -1,5 +1,6 @@
 /*
- * receipts.c: the receipts of ingest/, which the store keeps. They are only passed through, for collections that exist.
+ * receipts.c: the receipts of ingest/, which the store keeps. They are only passed through,
+ * for collections that exist.
  */
 #include <errno.h>
 
@@ -33,7 +34,7 @@ int engine_receipt_put(struct engine *en, uint32_t cid, const struct receipt *r,
 }
 
 int engine_receipt_by_name(struct engine *en, uint32_t cid, const char *name, struct receipt *ret,
-			   struct err *e)
+                           struct err *e)
 {
 	int rc = check(en, cid, false, e);
 
@@ -41,7 +42,7 @@ int engine_receipt_by_name(struct engine *en, uint32_t cid, const char *name, st
 }
 
 int engine_receipt_by_number(struct engine *en, uint32_t cid, uint32_t number, struct receipt *ret,
-			     struct err *e)
+                             struct err *e)
 {
 	int rc = check(en, cid, false, e);
 
@@ -49,7 +50,7 @@ int engine_receipt_by_number(struct engine *en, uint32_t cid, uint32_t number, s
 }
 
 int engine_receipt_next(struct engine *en, uint32_t cid, uint32_t after, struct receipt *ret,
-			struct err *e)
+                        struct err *e)
 {
 	int rc = check(en, cid, false, e);
 
@@ -64,7 +65,7 @@ int engine_receipt_remove(struct engine *en, uint32_t cid, uint32_t number, stru
 }
 
 int engine_receipt_rename(struct engine *en, uint32_t cid, uint32_t number, const char *name,
-			  struct err *e)
+                          struct err *e)
 {
 	int rc = check(en, cid, true, e);
 

@@ -1,11 +1,13 @@
 /*
  * recover.c: a collection from what is on disk: the image and what came after it, or all rows.
  *
- * On top of an image first the slots are taken out of sight whose versions went since, then the newer rows come in. A row
- * whose slot is another version's in the image means that the two do not belong together: then the image is
- * forgotten and everything is read from the store.
+ * On top of an image first the slots are taken out of sight whose versions went since, then
+ * the newer rows come in. A row whose slot is another version's in the image means that the
+ * two do not belong together: then the image is forgotten and everything is read from the
+ * store.
  *
- * The store's scans call back under its locks, so rows of the segment get their floats after the scan.
+ * The store's scans call back under its locks, so rows of the segment get their floats after
+ * the scan.
  */
 #include <errno.h>
 #include <string.h>
@@ -30,7 +32,8 @@ int recover_entry(struct collection *c, const char *id, size_t len, uint64_t num
 
 /* ---- what went ---- */
 
-static int gone(void *ctx, uint32_t slot, uint64_t seq)
+/* Called by the scan, which is called with the locks held; so is the next one. */
+static NO_TSA int gone(void *ctx, uint32_t slot, uint64_t seq)
 {
 	struct recovery *r = ctx;
 	struct collection *c = r->c;
@@ -101,7 +104,10 @@ static int slots_reach(struct collection *c, uint32_t slot, struct err *e) REQUI
 	return rc;
 }
 
-/* With an image a contradiction gives it up; without one it is damage, and the row is left out and counted. */
+/*
+ * With an image a contradiction gives it up; without one it is damage, and the row is left out
+ * and counted.
+ */
 static int contradiction(struct recovery *r)
 {
 	if (r->with_image)
@@ -110,7 +116,7 @@ static int contradiction(struct recovery *r)
 	return 0;
 }
 
-static int row(void *ctx, const struct store_row *sr)
+static NO_TSA int row(void *ctx, const struct store_row *sr)
 {
 	struct recovery *r = ctx;
 	struct collection *c = r->c;
@@ -141,10 +147,8 @@ static int row(void *ctx, const struct store_row *sr)
 
 /* ---- afterwards ---- */
 
-static void floats_resolve(struct recovery *r) REQUIRES(r->c->lock, r->c->mu)
+static void floats_resolve(struct collection *c) REQUIRES(c->lock, c->mu)
 {
-	struct collection *c = r->c;
-
 	for (uint32_t i = 0; i < c->rows.n; i++) {
 		const float *at;
 		uint32_t entry = c->info[i].entry;
@@ -163,7 +167,10 @@ static void floats_resolve(struct recovery *r) REQUIRES(r->c->lock, r->c->mu)
 	}
 }
 
-/* Slots that nobody has: in use for versions that went, or never given out. Highest first, so that the lowest is next. */
+/*
+ * Slots that nobody has: in use for versions that went, or never given out. Highest first, so
+ * that the lowest is next.
+ */
 static void slots_settle(struct collection *c) REQUIRES(c->lock, c->mu)
 {
 	c->free_head = c->limbo_head = ROW_NONE;
@@ -176,7 +183,7 @@ static void slots_settle(struct collection *c) REQUIRES(c->lock, c->mu)
 	}
 }
 
-static int scan(struct recovery *r, uint64_t after) REQUIRES(r->c->lock, r->c->mu)
+static int scan(struct recovery *r, uint64_t after)
 {
 	struct store *s = r->c->engine->store;
 	int rc = 0;
@@ -226,7 +233,10 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 		rc = counts_agree(c, e);
 	c->image_generation = c->generation;
 	if (rc < 0) {
-		/* Whatever it was: without the image it can only be better. An unusable one is of another generation now. */
+		/*
+		 * Whatever it was: without the image it can only be better. An unusable one is
+		 * of another generation now.
+		 */
 		r.with_image = false;
 		start_over(c, sc->next_num, sc->config.dimension);
 		rc = scan(&r, 0);
@@ -234,7 +244,7 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 	if (rc < 0)
 		return rc;
 	idtable_sort(&c->ids);
-	floats_resolve(&r);
+	floats_resolve(c);
 	slots_settle(c);
 	return 0;
 }

@@ -1,10 +1,11 @@
 /*
  * repair.c: takes dead slots out of the graph.
  *
- * As FreshDiskANN's consolidation: every node around dead ones is connected anew, in pieces, beside searches and inserts;
- * then the dead ones are forgotten at once. What dies while this runs must not be forgotten with them, because nodes that were
- * looked at already may still point to it: it stays hidden until the end and is dead only then, for the next run. Inserts never
- * link to dead ones, so nodes that come in meanwhile need no look.
+ * As FreshDiskANN's consolidation: every node around dead ones is connected anew, in pieces,
+ * beside searches and inserts; then the dead ones are forgotten at once. What dies while this
+ * runs must not be forgotten with them, because nodes that were looked at already may still
+ * point to it: it stays hidden until the end and is dead only then, for the next run. Inserts
+ * never link to dead ones, so nodes that come in meanwhile need no look.
  *
  * Lock order: maint, link_gate, lock, mu.
  */
@@ -54,7 +55,8 @@ static int repair_piece(struct repair *r, uint32_t begin, struct err *e)
 	return rc;
 }
 
-static void unlinked(void *ctx, uint32_t slot)
+/* Called by hnsw_remove, with the locks held. */
+static NO_TSA void unlinked(void *ctx, uint32_t slot)
 {
 	struct collection *c = ctx;
 

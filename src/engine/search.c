@@ -1,9 +1,9 @@
 /*
  * search.c: one query: the index for what is linked, an exact scan for what waits, IDs from memory.
  *
- * Under the collection's lock for reading the hits are found and their IDs copied; what was asked to be included is fetched
- * from the store after it. Nothing is allocated for a plain query: scratch memory comes from a pool that grows to the number
- * of queries at once.
+ * Under the collection's lock for reading the hits are found and their IDs copied; what was
+ * asked to be included is fetched from the store after it. Nothing is allocated for a plain
+ * query: scratch memory comes from a pool that grows to the number of queries at once.
  *
  * Lock order: lock, mu. The store is called with neither.
  */
@@ -23,7 +23,7 @@ struct found {
 
 /* ---- scratch ---- */
 
-struct scratch *scratch_get(struct engine *en)
+struct scratch *engine_scratch_get(struct engine *en)
 {
 	struct scratch *s;
 
@@ -35,7 +35,7 @@ struct scratch *scratch_get(struct engine *en)
 	return s ? s : mem_zalloc(1, sizeof(*s));
 }
 
-void scratch_put(struct engine *en, struct scratch *s)
+void engine_scratch_put(struct engine *en, struct scratch *s)
 {
 	mutex_lock(&en->lock);
 	s->next = en->scratch;
@@ -43,7 +43,7 @@ void scratch_put(struct engine *en, struct scratch *s)
 	mutex_unlock(&en->lock);
 }
 
-void scratch_free_all(struct engine *en)
+void engine_scratch_free_all(struct engine *en)
 {
 	struct scratch *s;
 
@@ -58,7 +58,7 @@ void scratch_free_all(struct engine *en)
 	}
 }
 
-static int scratch_reserve(struct scratch *s, size_t k)
+static int engine_scratch_reserve(struct scratch *s, size_t k)
 {
 	if (k <= s->cap)
 		return 0;
@@ -75,7 +75,7 @@ static int scratch_reserve(struct scratch *s, size_t k)
 /* ---- what is asked ---- */
 
 static int probe_like(const struct collection *c, const struct query *q, struct probe *p,
-		      struct err *e) REQUIRES_SHARED(c->lock)
+                      struct err *e) REQUIRES_SHARED(c->lock)
 {
 	struct collection *mc = (struct collection *)(uintptr_t)c;
 	uint32_t entry, slot = ROW_NONE;
@@ -91,7 +91,7 @@ static int probe_like(const struct collection *c, const struct query *q, struct 
 }
 
 static int probe_make(const struct collection *c, const struct query *q, struct probe *p,
-		      struct err *e) REQUIRES_SHARED(c->lock)
+                      struct err *e) REQUIRES_SHARED(c->lock)
 {
 	if (q->like)
 		return probe_like(c, q, p, e);
@@ -124,7 +124,10 @@ static int compare_hits(const void *a, const void *b)
 	return (x->slot > y->slot) - (x->slot < y->slot);
 }
 
-/* Takes out of the n hits those that are among m others. Keys of one slot may differ in the last bit, so slots decide. */
+/*
+ * Takes out of the n hits those that are among m others. Keys of one slot may differ in the
+ * last bit, so slots decide.
+ */
 static size_t drop_doubles(struct hit *hits, size_t n, struct hit *others, size_t m)
 {
 	size_t kept = 0;
@@ -160,7 +163,7 @@ static size_t merge(struct scratch *s, size_t n, size_t m, size_t k)
 }
 
 static long find_graph(struct collection *c, const struct probe *p, size_t k, size_t ef,
-		       struct scratch *s) REQUIRES_SHARED(c->lock)
+                       struct scratch *s) REQUIRES_SHARED(c->lock)
 {
 	long waiting = backlog_snapshot(c, s);
 	size_t m = 0;
@@ -189,7 +192,7 @@ static long find(struct collection *c, const struct probe *p, struct want w, str
 
 	if (w.k == 0)
 		return 0;
-	if (scratch_reserve(s, w.k) < 0)
+	if (engine_scratch_reserve(s, w.k) < 0)
 		return -ENOMEM;
 	if (c->graph && !w.exact) {
 		n = find_graph(c, p, w.k, w.ef, s);
@@ -230,7 +233,7 @@ static uint32_t live_count(struct collection *c)
 }
 
 static long search_locked(struct collection *c, const struct query *q, struct scratch *s,
-			  struct err *e) REQUIRES_SHARED(c->lock)
+                          struct err *e) REQUIRES_SHARED(c->lock)
 {
 	struct want w = { .exact = q->exact };
 	struct probe p;
@@ -256,7 +259,7 @@ static long search_locked(struct collection *c, const struct query *q, struct sc
 /* ---- answering ---- */
 
 static int answer_with(struct collection *c, const struct found *f, struct answer_hit *h,
-		       struct answer *a, struct buf *bytes, struct err *e)
+                       struct answer *a, struct buf *bytes, struct err *e)
 {
 	struct store_row row;
 	size_t dim;
@@ -282,7 +285,7 @@ static int answer_with(struct collection *c, const struct found *f, struct answe
 }
 
 static int answer(struct collection *c, const struct query *q, const struct scratch *s, size_t n,
-		  struct answer *a, struct err *e)
+                  struct answer *a, struct err *e)
 {
 	BUF_AUTO struct buf bytes = BUF_INIT;
 	int rc = 0;
@@ -307,7 +310,7 @@ static int answer(struct collection *c, const struct query *q, const struct scra
 }
 
 int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a,
-		  struct err *e)
+                  struct err *e)
 {
 	struct collection *c;
 	struct scratch *s;
@@ -316,7 +319,7 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 
 	if (rc < 0)
 		return rc;
-	s = scratch_get(en);
+	s = engine_scratch_get(en);
 	if (!s) {
 		collection_leave(c);
 		return err_nomem(e);
@@ -325,7 +328,7 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 	n = search_locked(c, q, s, e);
 	rwlock_read_unlock(&c->lock);
 	rc = n < 0 ? (int)n : answer(c, q, s, (size_t)n, a, e);
-	scratch_put(en, s);
+	engine_scratch_put(en, s);
 	collection_leave(c);
 	return rc;
 }

@@ -1,4 +1,7 @@
-/* table.c: below MAP_BYTES the heap, from there on mappings that the kernel grows without copying. */
+/*
+ * table.c: below MAP_BYTES the heap, from there on mappings that the kernel grows without
+ * copying.
+ */
 #include "engine/table.h"
 
 #include <errno.h>

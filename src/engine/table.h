@@ -1,6 +1,7 @@
 /*
- * table.h: an array that doubles. Small ones live on the heap, large ones are mapped, so that neither a thousand tiny
- * tenants nor one with millions of rows pay for the other. What was never written is zero. Growing may move it.
+ * table.h: an array that doubles. Small ones live on the heap, large ones are mapped, so that
+ * neither a thousand tiny tenants nor one with millions of rows pay for the other. What was
+ * never written is zero. Growing may move it.
  */
 #ifndef RV_ENGINE_TABLE_H
 #define RV_ENGINE_TABLE_H

@@ -1,9 +1,10 @@
 /*
  * verify.c: is what is stored, what is in memory and what is linked the same, and sound?
  *
- * The store checks its rows, floats and extents; hnsw_check the graph; here both are compared with memory. Rows are compared
- * page by page beside the writers; a page that seems to disagree is compared again between two commits, so a difference that
- * only was a moment's is no finding.
+ * The store checks its rows, floats and extents; hnsw_check the graph; here both are compared
+ * with memory. Rows are compared page by page beside the writers; a page that seems to
+ * disagree is compared again between two commits, so a difference that only was a moment's is
+ * no finding.
  *
  * Lock order: maint, commit_gate, (store); link_gate, lock, mu.
  */
@@ -94,9 +95,8 @@ static const char *slot_fault(const struct collection *c, uint32_t slot) REQUIRE
 	return NULL;
 }
 
-static void verify_slots(struct verifying *v) REQUIRES_SHARED(v->c->lock)
+static void verify_slots(struct collection *c, struct verifying *v) REQUIRES_SHARED(c->lock)
 {
-	struct collection *c = v->c;
 	uint32_t live = 0;
 
 	mutex_lock(&c->mu);
@@ -121,11 +121,12 @@ static void verify_slots(struct verifying *v) REQUIRES_SHARED(v->c->lock)
 	mutex_unlock(&c->mu);
 }
 
-static int verify_graph(struct verifying *v, struct err *e) REQUIRES_SHARED(v->c->lock)
+static int verify_graph(struct collection *c, struct verifying *v, struct err *e)
+	REQUIRES_SHARED(c->lock)
 {
 	struct hnsw_report hr;
 	struct engine_report *r = v->report;
-	int rc = hnsw_check(v->c->graph, &hr, e);
+	int rc = hnsw_check(c->graph, &hr, e);
 
 	if (rc < 0)
 		return rc;
@@ -149,9 +150,9 @@ static int verify_memory(struct verifying *v, struct err *e)
 	if (c->removed)
 		rc = err_gone(e);
 	if (rc == 0)
-		verify_slots(v);
+		verify_slots(c, v);
 	if (rc == 0 && c->graph)
-		rc = verify_graph(v, e);
+		rc = verify_graph(c, v, e);
 	rwlock_read_unlock(&c->lock);
 	rwlock_write_unlock(&c->link_gate);
 	return rc;

@@ -1,9 +1,10 @@
 /*
  * health.h: verification of collections in the background, and what the last one found.
  *
- * One table for the mount, keyed by collection number; it outlives the engines, so that the last report of a tenant that was
- * closed meanwhile can still be read. A verification needs its engine open until it ends: the caller holds it open and
- * passes `release`, which the job calls when it is done. Any thread.
+ * One table for the mount, keyed by collection number; it outlives the engines, so that the
+ * last report of a tenant that was closed meanwhile can still be read. A verification needs
+ * its engine open until it ends: the caller holds it open and passes `release`, which the job
+ * calls when it is done. Any thread.
  */
 #ifndef RV_INTEGRITY_HEALTH_H
 #define RV_INTEGRITY_HEALTH_H
@@ -37,7 +38,8 @@ struct health_info {
 struct health_target {
 	struct engine *engine; /* stays open until release is called */
 	uint32_t cid;
-	void (*release)(void *ctx); /* called once, from a worker, after the report is in place; NULL allowed */
+	/* Called once, from a worker, after the report is in place; NULL allowed. */
+	void (*release)(void *ctx);
 	void *ctx;
 };
 
@@ -45,15 +47,20 @@ struct health *health_new(struct workers *workers); /* NULL: no memory. workers 
 /* Stops what runs and waits for it (release is still called). NULL allowed. */
 void health_free(struct health *h);
 
-/* 0: queued, release will be called. -EALREADY: one is under way; -ENOMEM, -ESHUTDOWN: release will not be called. */
+/*
+ * 0: queued, release will be called. -EALREADY: one is under way; -ENOMEM, -ESHUTDOWN: release
+ * will not be called.
+ */
 int health_start(struct health *h, const struct health_target *t, struct err *e);
 /* Asks a running verification of cid to stop (its engine is wanted closed); returns at once. */
 void health_stop(struct health *h, uint32_t cid);
-void health_get(struct health *h, uint32_t cid, struct health_info *ret); /* unverified when unknown */
-void health_forget(struct health *h, uint32_t cid);                       /* the collection is gone */
-bool health_busy(struct health *h);                                       /* any verification queued or running */
+/* Unverified when unknown. */
+void health_get(struct health *h, uint32_t cid, struct health_info *ret);
+void health_forget(struct health *h, uint32_t cid); /* the collection is gone */
+bool health_busy(struct health *h); /* any verification queued or running */
 
-const char *health_state_name(const struct health_info *i); /* unverified, verifying, healthy, damaged, failed */
+/* unverified, verifying, healthy, damaged, failed */
+const char *health_state_name(const struct health_info *i);
 /* The `KEY VALUE` lines of the file integrity. */
 void health_render(const struct health_info *i, struct buf *ret);
 

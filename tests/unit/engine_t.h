@@ -1,4 +1,4 @@
-/* engine_t.h: what the tests of the engine share: an engine in a directory of its own, short ways to write and to ask. */
+/* engine_t.h: what tests of the engine share: one in a directory of its own, short ways to ask. */
 #ifndef RV_TESTS_ENGINE_T_H
 #define RV_TESTS_ENGINE_T_H
 

@@ -29,11 +29,11 @@ static void test_slots_come_back_after_churn(void **state)
 	struct fix *f = *state;
 	uint64_t resident = 0;
 
-	for (int round = 0; round < 12; round++) {
+	for (int round = 0; round < 8; round++) {
 		fill(f, "v", MANY, DIM); /* replaces all of them */
 		wait_idle(f);
 		T_OK(engine_checkpoint(f->en, NULL));
-		if (round == 5)
+		if (round == 4)
 			resident = info(f).resident_bytes;
 	}
 	assert_int_equal(info(f).deleted, 0);

@@ -1,4 +1,7 @@
-/* What an engine finds again after kill -9: everything that was acknowledged, and no half of anything. */
+/*
+ * What an engine finds again after kill -9: everything that was acknowledged, and no half of
+ * anything.
+ */
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,4 +1,7 @@
-/* An engine against a model that cannot be wrong: random operations, restarts in between; many threads at once; damage. */
+/*
+ * An engine against a model that cannot be wrong: random operations, restarts in between; many
+ * threads at once; damage.
+ */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>

@@ -60,7 +60,10 @@ static void test_extents_and_image(void **state)
 	verify_clean(f);
 }
 
-/* An image from before some removals, whose traces in the store went with a later image: it must not bring them back. */
+/*
+ * An image from before some removals, whose traces in the store went with a later image: it
+ * must not bring them back.
+ */
 static void test_image_of_before(void **state)
 {
 	struct fix *f = *state;
@@ -137,7 +140,10 @@ static void test_missing_image_is_rebuilt(void **state)
 	verify_clean(f);
 }
 
-/* An image of before everything was removed must not come back, though its slots are in use again. */
+/*
+ * An image of before everything was removed must not come back, though its slots are in use
+ * again.
+ */
 static void test_image_of_an_earlier_life(void **state)
 {
 	struct fix *f = *state;
