@@ -18,7 +18,7 @@
 struct entry {
 	uint32_t cid;
 	struct health_info info; /* lock */
-	bool forgotten;		 /* lock; freed by the job when it ends */
+	bool forgotten;          /* lock; freed by the job when it ends */
 	atomic_bool stop;
 };
 
@@ -28,7 +28,7 @@ struct health {
 	struct cond idle;
 	struct map entries; /* lock */
 	unsigned n_jobs;    /* lock */
-	bool ending;	    /* lock */
+	bool ending;        /* lock */
 };
 
 struct job {
@@ -47,8 +47,8 @@ static struct entry *entry_find_locked(const struct health *h, uint32_t cid)
 	uint64_t v;
 
 	return map_find(&h->entries, map_hash_u64(cid), entry_is, &cid, &v)
-		       ? (struct entry *)(uintptr_t)v
-		       : NULL;
+	               ? (struct entry *)(uintptr_t)v
+	               : NULL;
 }
 
 static struct entry *entry_make_locked(struct health *h, uint32_t cid)
@@ -130,7 +130,7 @@ static bool report_is_clean(const struct engine_report *r)
 
 /* A verification that was stopped leaves what the one before it found. */
 static void settle_locked(struct entry *en, int rc, const struct engine_report *r,
-			  const struct err *e)
+                          const struct err *e)
 {
 	struct health_info *i = &en->info;
 
