@@ -229,18 +229,32 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	after_open(req, t, handle, fuse_reply_create(req, &p, fi));
 }
 
+/* Before the reply, so that who asks next by sendfile finds the size. Pages of what was there before go. */
+static void tell_size(fuse_req_t req, fuse_ino_t ino, uint64_t size)
+{
+	struct mount *m = fuse_req_userdata(req);
+	struct fuse_bufvec last = FUSE_BUFVEC_INIT(1);
+
+	last.buf[0].mem = "\n"; /* what every text ends with */
+	fuse_lowlevel_notify_inval_inode(m->session, ino, 0, 0);
+	fuse_lowlevel_notify_store(m->session, ino, (off_t)size - 1, &last, 0);
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct tree *t = tree_of(req);
 	struct caller who = caller_of(req);
 	uint64_t handle;
 	bool noflush;
+	uint64_t reaches;
 	int rc = tree_open(t, &who, ino, fi->flags, &handle, &noflush);
 
 	if (rc < 0) {
 		reply(req, __func__, rc);
 		return;
 	}
+	if (tree_outgrew(t, handle, &reaches))
+		tell_size(req, ino, reaches);
 	fill_open(fi, handle, noflush);
 	after_open(req, t, handle, fuse_reply_open(req, fi));
 }
@@ -256,17 +270,6 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		reply(req, __func__, rc);
 	else
 		fuse_reply_buf(req, data.data, data.len < size ? data.len : size);
-}
-
-/* Before the reply, so that who asks next by sendfile finds the size. Pages of an earlier conversation go. */
-static void tell_size(fuse_req_t req, fuse_ino_t ino, uint64_t size)
-{
-	struct mount *m = fuse_req_userdata(req);
-	struct fuse_bufvec last = FUSE_BUFVEC_INIT(1);
-
-	last.buf[0].mem = "\n"; /* what every transcript ends with */
-	fuse_lowlevel_notify_inval_inode(m->session, ino, 0, 0);
-	fuse_lowlevel_notify_store(m->session, ino, (off_t)size - 1, &last, 0);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,

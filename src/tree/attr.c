@@ -128,6 +128,8 @@ static int fill_size(struct tree *t, const struct caller *who, struct node n, st
 	}
 	if (rc == -EACCES || rc == -ENODATA || (rc == -EIO && n.kind != NODE_VECTOR))
 		rc = size = 0;
+	if (ops && rc == 0)
+		snapshots_told(t->snapshots, node_encode(n), size);
 	st->st_size = (off_t)size;
 	st->st_blksize = 4096;
 	st->st_blocks = (blkcnt_t)((size + 511) / 512);

@@ -29,6 +29,7 @@ struct handle {
 	int flags;                  /* of open(2) */
 	bool failed;                /* the last write or flush was refused */
 	bool has_snapshot;          /* counted in tree->snapshots */
+	bool outgrew;               /* the snapshot is longer than stat said last */
 	bool applied;               /* a control write was: a lone newline that follows is its end */
 	struct buf snapshot;        /* what reads give: rendered at open, stable */
 	void *state;                /* of ops; freed by ops->release */

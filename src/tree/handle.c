@@ -147,9 +147,15 @@ struct open_node {
 	unsigned n_open;
 };
 
+struct told {
+	uint64_t node;
+	uint64_t size;
+};
+
 struct snapshots {
 	struct mutex lock;
 	struct open_node *chains[N_CHAINS]; /* lock */
+	struct told told[N_CHAINS]; /* lock; by the same hash, a newer node takes the place */
 };
 
 int snapshots_new(struct snapshots **ret, struct err *e)
@@ -231,4 +237,23 @@ bool snapshots_size(struct snapshots *s, uint64_t node, uint64_t *ret)
 		*ret = o->size;
 	mutex_unlock(&s->lock);
 	return o != NULL;
+}
+
+void snapshots_told(struct snapshots *s, uint64_t node, uint64_t size)
+{
+	mutex_lock(&s->lock);
+	s->told[map_hash_u64(node) % N_CHAINS] = (struct told){ node, size };
+	mutex_unlock(&s->lock);
+}
+
+bool snapshots_was_told(struct snapshots *s, uint64_t node, uint64_t *ret)
+{
+	const struct told *told = &s->told[map_hash_u64(node) % N_CHAINS];
+	bool known;
+
+	mutex_lock(&s->lock);
+	known = told->node == node;
+	*ret = told->size;
+	mutex_unlock(&s->lock);
+	return known;
 }

@@ -25,5 +25,8 @@ void snapshots_free(struct snapshots *s);
 void snapshots_opened(struct snapshots *s, uint64_t node, uint64_t size);
 void snapshots_closed(struct snapshots *s, uint64_t node);
 bool snapshots_size(struct snapshots *s, uint64_t node, uint64_t *ret); /* false: none is open */
+/* The size that stat was answered with last. Remembered for some nodes: false when it is not known. */
+void snapshots_told(struct snapshots *s, uint64_t node, uint64_t size);
+bool snapshots_was_told(struct snapshots *s, uint64_t node, uint64_t *ret);
 
 #endif

@@ -257,6 +257,7 @@ static int check_open(struct tree *t, struct node n, int flags, struct err *e)
 /* A file that is opened for writing too may have nothing to be read yet. */
 static int take_snapshot(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
+	uint64_t told;
 	int rc = 0;
 
 	if (!wants_read(h->flags) || h->ops->read || !h->ops->render)
@@ -271,6 +272,8 @@ static int take_snapshot(struct tree *t, const struct caller *who, struct handle
 	}
 	if (rc < 0)
 		return rc;
+	h->outgrew = snapshots_was_told(t->snapshots, node_encode(h->node), &told) &&
+	             told < h->snapshot.len;
 	snapshots_opened(t->snapshots, node_encode(h->node), h->snapshot.len);
 	h->has_snapshot = true;
 	return 0;
@@ -322,6 +325,16 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t number, int fla
 		return tree_fail(t, who, n, rc, &e);
 	*ret_noflush = !file_kind(n.kind)->ops->flush || !wants_write(flags);
 	return 0;
+}
+
+bool tree_outgrew(struct tree *t, uint64_t handle, uint64_t *ret_size)
+{
+	const struct handle *h = handles_get(t->handles, handle);
+
+	if (!h || !h->outgrew)
+		return false;
+	*ret_size = h->snapshot.len;
+	return true;
 }
 
 /* ---- read, write ---- */

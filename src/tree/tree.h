@@ -62,6 +62,11 @@ int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const
 		struct tree_entry *ret, uint64_t *ret_handle);
 
 int tree_open(struct tree *t, const struct caller *who, uint64_t node, int flags, uint64_t *ret_handle, bool *ret_noflush);
+/*
+ * After an open: the length of what it reads, when the size that the kernel was told last is smaller. sendfile asks for no size of
+ * its own, and would stop there.
+ */
+bool tree_outgrew(struct tree *t, uint64_t handle, uint64_t *ret_size);
 /* Appends at most n bytes from off to *ret. */
 int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off, size_t n, struct buf *ret);
 /* Returns n or an error. */

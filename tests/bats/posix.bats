@@ -74,6 +74,16 @@ EOF
     assert_line "k 77"
 }
 
+@test "sendfile gets all of a file that grew while somebody has it open" {
+    echo "k 9" > config
+    exec 5< config
+    echo "k 1000" > config
+    busybox cat config > "$T/copy"
+    assert_equal "$(tail -n 1 "$T/copy")" "$(tail -n 1 config)"
+    assert_equal "$(wc -c < "$T/copy")" "$(cat config | wc -c)"
+    exec 5<&-
+}
+
 @test "writers: tee, dd, cp, cat, awk, python into ingest" {
     echo "1 2" | tee ingest/tee > /dev/null
     echo "1 2" | dd of=ingest/dd status=none

@@ -158,6 +158,10 @@ static void snapshots_know_the_newest_size(void **state)
 		assert_true(snapshots_size(s, n, &size));
 		assert_int_equal(size, n);
 	}
+	assert_false(snapshots_was_told(s, 5, &size));
+	snapshots_told(s, 5, 70);
+	assert_true(snapshots_was_told(s, 5, &size));
+	assert_int_equal(size, 70);
 	snapshots_free(s);
 	snapshots_free(NULL);
 }
