@@ -56,19 +56,30 @@ size_t hnsw_bytes(const struct hnsw *h);            /* resident memory of the gr
 
 /* Reconnects the nodes among [begin, end) that link to a dead slot. Lock: reading. 0 or -ENOMEM. */
 int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e);
-/* Forgets all dead slots; calls gone for each. Every node must have been repaired since the last row died. Lock: writing. */
+/*
+ * Forgets all dead slots; calls gone for each. Nodes that were not repaired since a neighbour died
+ * are repaired here, while everybody waits; otherwise it costs a look at each row. Lock: writing.
+ */
 void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx);
 
 /* Image: sections of its own in w. Lock: writing, or reading with no insert and no repair under way. */
 int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e);
-/* From hostile bytes: -EILSEQ when anything does not hold. rows->n must cover the image's slots. */
+/*
+ * From hostile bytes into a new graph (of the image's m; the seed is taken from it). -EILSEQ when
+ * anything does not hold, -ENOMEM; the graph is empty then. rows->n must cover the image's slots, and
+ * those that are linked, dead ones included, must have a row and not be free.
+ */
 int hnsw_load(struct hnsw *h, const struct sections_reader *r, struct err *e);
 
 struct hnsw_report {
 	uint32_t nodes;
 	uint32_t live;
 	uint32_t unreachable;   /* live nodes that no walk over level 0 from the entry point finds */
-	uint32_t broken_links;  /* out of range, to itself, twice, to a node that is not linked, above the target's level, to a free row */
+	/*
+	 * Out of range, to itself, twice, to a node that is not linked, above the target's level, to a
+	 * free row; edges missing in the spanning tree and circles of it (hnsw_tree.c); a wrong count.
+	 */
+	uint32_t broken_links;
 	uint32_t bad_levels;    /* entry point not of the highest level, levels out of range */
 };
 
