@@ -1,9 +1,10 @@
 /*
  * datadir.c: the lock on DATA and the format's version.
  *
- * The lock is flock(2) on DATA/lock: it ends with its holder however that ends, and a fork inherits it. The file says
- * "PID running" or "PID ending". Somebody who finds it locked waits as long as it is ending, and a moment in any case: between
- * the end of umount(8) and the daemon's noticing nothing is written yet, and a killed process needs time to be cleared away.
+ * The lock is flock(2) on DATA/lock: it ends with its holder however that ends, and a fork
+ * inherits it. The file says "PID running" or "PID ending". Somebody who finds it locked waits
+ * as long as it is ending, and a moment in any case: between the end of umount(8) and the
+ * daemon's noticing nothing is written yet, and a killed process needs time to be cleared away.
  */
 #include <dirent.h>
 #include <errno.h>

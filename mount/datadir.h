@@ -9,8 +9,9 @@
 #include "base/err.h"
 
 /*
- * Makes DATA (0700) when missing, unless read_only. Waits up to 30 s for a daemon that is ending. *ret_fd keeps the lock, across
- * fork too, until the last copy is closed. -EBUSY names the process that has it; -EINVAL: not ours, or of a newer version.
+ * Makes DATA (0700) when missing, unless read_only. Waits up to 30 s for a daemon that is
+ * ending. *ret_fd keeps the lock, across fork too, until the last copy is closed. -EBUSY names
+ * the process that has it; -EINVAL: not ours, or of a newer version.
  */
 int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e);
 /* After the fork: the lock is this process's. */

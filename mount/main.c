@@ -1,8 +1,9 @@
 /*
- * main.c: ruvectorfs: checks what it was given, goes to the background, and returns 0 there only when the mount answers.
+ * main.c: ruvectorfs: checks what it was given, goes to the background, and returns 0 there
+ * only when the mount answers.
  *
- * The child keeps stderr until it is ready, so that what goes wrong is said on the terminal, and then tells the parent through a
- * pipe. Exit codes are mount(8)'s.
+ * The child keeps stderr until it is ready, so that what goes wrong is said on the terminal,
+ * and then tells the parent through a pipe. Exit codes are mount(8)'s.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /*
- * mountpoint.c: what is mounted there, is told by /proc/self/mountinfo, which never asks a dead daemon.
+ * mountpoint.c: what is mounted there, is told by /proc/self/mountinfo, which never asks a dead
+ * daemon.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -90,7 +91,10 @@ static int take_off(const char *path, struct err *e)
 	return 0;
 }
 
-/* statfs and not stat: the kernel may remember the root's attributes when nobody is there to be asked any more. */
+/*
+ * statfs and not stat: the kernel may remember the root's attributes when nobody is there to be
+ * asked any more.
+ */
 static bool is_dead(const char *path)
 {
 	struct statfs fs;

@@ -1,5 +1,6 @@
 /*
- * mountpoint.h: the directory that is mounted on: made free of a dead mount of ours, checked with clear sentences.
+ * mountpoint.h: the directory that is mounted on: made free of a dead mount of ours, checked
+ * with clear sentences.
  */
 #ifndef RV_MOUNT_MOUNTPOINT_H
 #define RV_MOUNT_MOUNTPOINT_H
@@ -7,8 +8,9 @@
 #include "base/err.h"
 
 /*
- * *ret: its absolute path, freed with free(3). A mount of ours whose daemon is gone (ENOTCONN) is taken off first.
- * -ENOENT, -ENOTDIR, -ENOTEMPTY, -EBUSY (something of ours is mounted there and lives).
+ * *ret: its absolute path, freed with free(3). A mount of ours whose daemon is gone (ENOTCONN)
+ * is taken off first. -ENOENT, -ENOTDIR, -ENOTEMPTY, -EBUSY (something of ours is mounted there
+ * and lives).
  */
 int mountpoint_prepare(const char *path, char **ret, struct err *e);
 

@@ -1,8 +1,9 @@
 /*
  * ops.c: requests of the kernel to calls of the tree.
  *
- * Every file is opened with direct_io, so that reads and writes arrive as they were made, and only files that commit at their close
- * get flushes. Links and devices are refused here: no tree has them.
+ * Every file is opened with direct_io, so that reads and writes arrive as they were made, and
+ * only files that commit at their close get flushes. Links and devices are refused here: no
+ * tree has them.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -121,7 +122,10 @@ static unsigned set_flags(int to_set)
 	return what;
 }
 
-/* The kernel forgets what it remembers of the files whose owner and mode follow this directory's. */
+/*
+ * The kernel forgets what it remembers of the files whose owner and mode follow this
+ * directory's.
+ */
 static void forget_dependents(fuse_req_t req, fuse_ino_t ino)
 {
 	uint64_t nodes[TREE_DEPENDENTS_MAX];
@@ -229,7 +233,10 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	after_open(req, t, handle, fuse_reply_create(req, &p, fi));
 }
 
-/* Before the reply, so that who asks next by sendfile finds the size. Pages of what was there before go. */
+/*
+ * Before the reply, so that who asks next by sendfile finds the size. Pages of what was there
+ * before go.
+ */
 static void tell_size(fuse_req_t req, fuse_ino_t ino, uint64_t size)
 {
 	struct mount *m = fuse_req_userdata(req);

@@ -1,8 +1,8 @@
 /*
  * options.c: ruvectorfs [-f] [-d] [-o OPTION,...] DATA MOUNTPOINT
  *
- * Options come from a user, from mount(8) and from fstab alike: what only concerns those two is taken and ignored, what libfuse
- * knows is handed on, anything else is refused by name.
+ * Options come from a user, from mount(8) and from fstab alike: what only concerns those two is
+ * taken and ignored, what libfuse knows is handed on, anything else is refused by name.
  */
 #include <getopt.h>
 #include <stdio.h>

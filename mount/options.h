@@ -16,15 +16,15 @@ enum {
 };
 
 struct options {
-	char *data;           /* absolute once DATA exists; owned */
-	char *mountpoint;     /* absolute; owned */
+	char *data;       /* absolute once DATA exists; owned */
+	char *mountpoint; /* absolute; owned */
 	bool foreground;
 	bool debug;
 	bool read_only;
 	bool allow_other;
-	unsigned threads;     /* at most so many requests at once */
-	char tier[16];        /* of new tenants */
-	struct buf fuse;      /* options that libfuse takes as they are: ",nosuid,nodev…" */
+	unsigned threads; /* at most so many requests at once */
+	char tier[16];    /* of new tenants */
+	struct buf fuse;  /* options that libfuse takes as they are: ",nosuid,nodev…" */
 };
 
 /* 0, or EXIT_USAGE after a sentence on stderr; -1: help or version was printed, all is well. */

@@ -1,10 +1,12 @@
 /*
  * session.c: opens DATA, mounts, serves, and ends in the reverse order.
  *
- * Signals are blocked while threads are made, so that they reach the main thread alone, which waits in libfuse's loop and leaves it
- * on SIGTERM, SIGINT and SIGHUP. One descriptor of /dev/fuse, no clones.
+ * Signals are blocked while threads are made, so that they reach the main thread alone, which
+ * waits in libfuse's loop and leaves it on SIGTERM, SIGINT and SIGHUP. One descriptor of
+ * /dev/fuse, no clones.
  *
- * A mount with -o ro is not read-only for the kernel: a query is a write to the file `query`. What changes something is refused below.
+ * A mount with -o ro is not read-only for the kernel: a query is a write to the file `query`.
+ * What changes something is refused below.
  */
 #include <errno.h>
 #include <sched.h>

@@ -8,7 +8,7 @@
 
 struct session_options {
 	const struct options *options;
-	int lock_fd;             /* of datadir_lock */
+	int lock_fd;              /* of datadir_lock */
 	void (*ready)(void *ctx); /* called once, when the kernel is being answered */
 	void *ctx;
 };

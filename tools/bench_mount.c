@@ -33,7 +33,7 @@ struct mount_bench {
 	struct bench_vecs distance; /* of the true neighbours; empty: ties do not count */
 	size_t k;
 	const char *options; /* before the numbers of each query, e.g. "exact=1" */
-	int pin;	     /* a processor, or -1 */
+	int pin;             /* a processor, or -1 */
 	pid_t server;
 	uint64_t *ns; /* a latency per query */
 	struct buf answer;
@@ -177,8 +177,8 @@ static void add_npy(const struct mount_bench *b, struct buf *out, size_t first, 
 {
 	char head[256];
 	int len = snprintf(head, sizeof(head),
-			   "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", n,
-			   b->query.dim);
+	                   "{'descr': '<f4', 'fortran_order': False, 'shape': (%zu, %zu), }", n,
+	                   b->query.dim);
 	unsigned padded = ((unsigned)len + 1 + 10 + 63) / 64 * 64 - 10;
 
 	buf_add(out, "\x93NUMPY\x01\x00", 8);
@@ -337,7 +337,7 @@ static int ask_batch(struct mount_bench *b, bool npy, double *ret_hits)
 		for (size_t i = 0; i < n; i++) {
 			b->ns[first + i] = start;
 			*ret_hits += (double)count_hits(b, first + i, &p,
-							b->answer.data + b->answer.len);
+			                                b->answer.data + b->answer.len);
 		}
 	}
 	return 0;
@@ -379,7 +379,7 @@ static int ask_json(struct mount_bench *b, double *ret_hits)
 }
 
 static int measure(struct mount_bench *b, const char *form,
-		   int (*ask)(struct mount_bench *, double *))
+                   int (*ask)(struct mount_bench *, double *))
 {
 	uint64_t start = clock_mono_ns();
 	double hits = 0, seconds, per_query = (double)(b->query.n * b->k);
@@ -422,7 +422,7 @@ static int pin_both(const struct mount_bench *b)
 		return 0;
 	/* every thread of the server: taskset does what a loop over /proc/PID/task would */
 	snprintf(command, sizeof(command), "taskset -a -c -p %d %d > /dev/null", b->pin,
-		 (int)b->server);
+	         (int)b->server);
 	return system(command) == 0 ? 0 : complain("taskset");
 }
 
@@ -430,7 +430,7 @@ static const struct {
 	const char *name;
 	int (*ask)(struct mount_bench *b, double *ret_hits);
 } forms[] = {
-	{ "held", ask_held },	  { "two-files", ask_two_files }, { "batch", ask_text_batch },
+	{ "held", ask_held },     { "two-files", ask_two_files }, { "batch", ask_text_batch },
 	{ "npy", ask_npy_batch }, { "json", ask_json },
 };
 
@@ -450,7 +450,7 @@ static int run(struct mount_bench *b, const char *form)
 }
 
 static int load_inputs(struct mount_bench *b, const char *query, const char *truth,
-		       const char *distance)
+                       const char *distance)
 {
 	struct err e = { 0 };
 	int rc = bench_vecs_read(query, &b->query, &e);
@@ -471,10 +471,12 @@ static int load_inputs(struct mount_bench *b, const char *query, const char *tru
 int bench_mount(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "root", 1, NULL, 'r' },     { "base", 1, NULL, 'b' },   { "query", 1, NULL, 'q' },
-		{ "truth", 1, NULL, 't' },    { "k", 1, NULL, 'k' },      { "options", 1, NULL, 'o' },
-		{ "pin", 1, NULL, 'p' },      { "server", 1, NULL, 's' }, { "form", 1, NULL, 'f' },
-		{ "distance", 1, NULL, 'd' }, { "help", 0, NULL, 'h' },   { 0 },
+		{ "root", 1, NULL, 'r' },  { "base", 1, NULL, 'b' },
+		{ "query", 1, NULL, 'q' }, { "truth", 1, NULL, 't' },
+		{ "k", 1, NULL, 'k' },     { "options", 1, NULL, 'o' },
+		{ "pin", 1, NULL, 'p' },   { "server", 1, NULL, 's' },
+		{ "form", 1, NULL, 'f' },  { "distance", 1, NULL, 'd' },
+		{ "help", 0, NULL, 'h' },  { 0 },
 	};
 	struct mount_bench b = { .k = 10, .options = "", .pin = -1 };
 	const char *query = NULL, *truth = NULL, *distance = NULL, *form = NULL;
@@ -482,17 +484,39 @@ int bench_mount(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case 'r': b.root = optarg; break;
-		case 'b': b.base_path = optarg; break;
-		case 'q': query = optarg; break;
-		case 't': truth = optarg; break;
-		case 'd': distance = optarg; break;
-		case 'k': b.k = strtoul(optarg, NULL, 10); break;
-		case 'o': b.options = optarg; break;
-		case 'p': b.pin = atoi(optarg); break;
-		case 's': b.server = atoi(optarg); break;
-		case 'f': form = optarg; break;
-		default: fputs(usage, c == 'h' ? stdout : stderr); return c == 'h' ? 0 : 2;
+		case 'r':
+			b.root = optarg;
+			break;
+		case 'b':
+			b.base_path = optarg;
+			break;
+		case 'q':
+			query = optarg;
+			break;
+		case 't':
+			truth = optarg;
+			break;
+		case 'd':
+			distance = optarg;
+			break;
+		case 'k':
+			b.k = strtoul(optarg, NULL, 10);
+			break;
+		case 'o':
+			b.options = optarg;
+			break;
+		case 'p':
+			b.pin = atoi(optarg);
+			break;
+		case 's':
+			b.server = atoi(optarg);
+			break;
+		case 'f':
+			form = optarg;
+			break;
+		default:
+			fputs(usage, c == 'h' ? stdout : stderr);
+			return c == 'h' ? 0 : 2;
 		}
 	}
 	if (!b.root || !query || !truth || b.k == 0) {

@@ -1,12 +1,14 @@
 /*
- * embed.c: the hashing trick, as in scikit-learn's HashingVectorizer: each feature's hash says which dimension it counts
- * in, and with which sign, so that no vocabulary has to be learned or kept.
+ * embed.c: the hashing trick, as in scikit-learn's HashingVectorizer: each feature's hash says
+ * which dimension it counts in, and with which sign, so that no vocabulary has to be learned or
+ * kept.
  *
- * Features are words, pairs of neighbouring words, and the n-grams of each word with its boundaries; these bring near each other what is
- * spelled alike (compress, compression, compressor). Counts are damped (1 + log), and the vector has length 1. Departures:
- * the three kinds have weights of their own; English words without meaning are left out, since nothing
- * here knows how rare a word is; and a feature counts in SPREAD dimensions, which takes out some of the noise of
- * collisions.
+ * Features are words, pairs of neighbouring words, and the n-grams of each word with its
+ * boundaries; these bring near each other what is spelled alike (compress, compression,
+ * compressor). Counts are damped (1 + log), and the vector has length 1. Departures: the three
+ * kinds have weights of their own; English words without meaning are left out, since nothing
+ * here knows how rare a word is; and a feature counts in SPREAD dimensions, which takes out
+ * some of the noise of collisions.
  */
 #include "tools/embed.h"
 
@@ -19,7 +21,10 @@
 
 #include "base/mem.h"
 
-/* Chosen on the descriptions of Debian's packages: the neighbours found agree best with those of a learned embedding. */
+/*
+ * Chosen on the descriptions of Debian's packages: the neighbours found agree best with those
+ * of a learned embedding.
+ */
 #define SPREAD      4
 #define WEIGHT_WORD 1.0f
 #define WEIGHT_PAIR 0.5f
@@ -81,7 +86,10 @@ static uint32_t next_char(const char **s, const char *end)
 	return c;
 }
 
-/* Latin, Greek and Cyrillic capitals; others stay. Of no locale, so that a text means the same everywhere. */
+/*
+ * Latin, Greek and Cyrillic capitals; others stay. Of no locale, so that a text means the same
+ * everywhere.
+ */
 static uint32_t lower(uint32_t c)
 {
 	if ((c >= 'A' && c <= 'Z') || (c >= 0xc0 && c <= 0xde && c != 0xd7) ||

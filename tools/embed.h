@@ -1,5 +1,6 @@
 /*
- * embed.h: text to a vector without a model: words and character n-grams, hashed into a fixed number of dimensions.
+ * embed.h: text to a vector without a model: words and character n-grams, hashed into a fixed
+ * number of dimensions.
  *
  * The same text gives the same vector on every machine. Not for several threads.
  */

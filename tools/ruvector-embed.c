@@ -1,5 +1,6 @@
 /*
- * ruvector-embed: lines of text to vectors, without a model. For trying out: a real embedding model gives better vectors.
+ * ruvector-embed: lines of text to vectors, without a model. For trying out: a real embedding
+ * model gives better vectors.
  */
 #include <errno.h>
 #include <getopt.h>

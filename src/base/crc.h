@@ -1,4 +1,7 @@
-/* crc.h: CRC-32C (Castagnoli), slicing by eight. crc32c(0, ...) starts; feeding in parts gives the same value. */
+/*
+ * crc.h: CRC-32C (Castagnoli), slicing by eight. crc32c(0, ...) starts; feeding in parts gives
+ * the same value.
+ */
 #ifndef RV_BASE_CRC_H
 #define RV_BASE_CRC_H
 

@@ -1,9 +1,10 @@
 /*
  * err.h: an error is a negative errno and a sentence.
  *
- * Functions that can fail return 0 or more on success and -Exxx otherwise, and fill in the struct err of their caller
- * once, where the cause is known. The sentence is lower case, cause first, with the limit and the value, no full stop.
- * It is shown to users in the file `error`, so it never names another tenant.
+ * Functions that can fail return 0 or more on success and -Exxx otherwise, and fill in the
+ * struct err of their caller once, where the cause is known. The sentence is lower case, cause
+ * first, with the limit and the value, no full stop. It is shown to users in the file `error`,
+ * so it never names another tenant.
  */
 #ifndef RV_BASE_ERR_H
 #define RV_BASE_ERR_H

@@ -1,5 +1,6 @@
 /*
- * io.h: whole reads and writes, syncs, names. All -errno; EINTR is retried, short transfers are continued.
+ * io.h: whole reads and writes, syncs, names. All -errno; EINTR is retried, short transfers are
+ * continued.
  */
 #ifndef RV_BASE_IO_H
 #define RV_BASE_IO_H
@@ -8,13 +9,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-int io_read_at(int fd, void *p, size_t n, uint64_t off);        /* -ENODATA when the file ends before n bytes */
+/* -ENODATA when the file ends before n bytes */
+int io_read_at(int fd, void *p, size_t n, uint64_t off);
 int io_write_at(int fd, const void *p, size_t n, uint64_t off);
-int io_sync(int fd);                                            /* fdatasync */
-int io_sync_dir(const char *path);                              /* makes creates, renames and unlinks in it durable */
-int io_sync_parent(const char *path);                           /* io_sync_dir of the folder that path is in */
-int io_mkdir(const char *path, mode_t mode);                    /* 0 also when it is there; syncs the parent */
-int io_remove_tree(const char *path);                           /* files and folders below too; syncs the parent;
+int io_sync(int fd);                         /* fdatasync */
+int io_sync_dir(const char *path);           /* makes creates, renames and unlinks in it durable */
+int io_sync_parent(const char *path);        /* io_sync_dir of the folder that path is in */
+int io_mkdir(const char *path, mode_t mode); /* 0 also when it is there; syncs the parent */
+int io_remove_tree(const char *path);        /* files and folders below too; syncs the parent;
                                                                    -ENOENT when it is not there */
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * lock.h: pthread locks with clang's capability attributes (`make check-tsa`).
  *
- * Written order, outermost first: tree, tenant, engine, store, index. The read-write lock prefers writers, so a stream
- * of searches does not hold up a commit; a thread must not take it for reading twice.
+ * Written order, outermost first: tree, tenant, engine, store, index. The read-write lock
+ * prefers writers, so a stream of searches does not hold up a commit; a thread must not take it
+ * for reading twice.
  */
 #ifndef RV_BASE_LOCK_H
 #define RV_BASE_LOCK_H
@@ -15,14 +16,14 @@
 #else
 #define TSA(x)
 #endif
-#define GUARDED_BY(x)   TSA(guarded_by(x))
-#define REQUIRES(...)   TSA(requires_capability(__VA_ARGS__))
+#define GUARDED_BY(x)        TSA(guarded_by(x))
+#define REQUIRES(...)        TSA(requires_capability(__VA_ARGS__))
 #define REQUIRES_SHARED(...) TSA(requires_shared_capability(__VA_ARGS__))
-#define ACQUIRE(...)    TSA(acquire_capability(__VA_ARGS__))
-#define RELEASE(...)    TSA(release_capability(__VA_ARGS__))
-#define ACQUIRE_SHARED(...) TSA(acquire_shared_capability(__VA_ARGS__))
-#define RELEASE_SHARED(...) TSA(release_shared_capability(__VA_ARGS__))
-#define NO_TSA          TSA(no_thread_safety_analysis)
+#define ACQUIRE(...)         TSA(acquire_capability(__VA_ARGS__))
+#define RELEASE(...)         TSA(release_capability(__VA_ARGS__))
+#define ACQUIRE_SHARED(...)  TSA(acquire_shared_capability(__VA_ARGS__))
+#define RELEASE_SHARED(...)  TSA(release_shared_capability(__VA_ARGS__))
+#define NO_TSA               TSA(no_thread_safety_analysis)
 
 struct TSA(capability("mutex")) mutex {
 	pthread_mutex_t m;

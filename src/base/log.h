@@ -1,4 +1,7 @@
-/* log.h: one line per message to stderr or syslog. Only mount/, tools/ and tests call it; libraries return errors. */
+/*
+ * log.h: one line per message to stderr or syslog. Only mount/, tools/ and tests call it;
+ * libraries return errors.
+ */
 #ifndef RV_BASE_LOG_H
 #define RV_BASE_LOG_H
 
@@ -9,9 +12,9 @@ void log_to_syslog(const char *ident);
 void log_set_level(enum log_level level);
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-#define log_error(...) log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_error(...)   log_msg(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_msg(LOG_LEVEL_WARNING, __VA_ARGS__)
-#define log_info(...) log_msg(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_msg(LOG_LEVEL_DEBUG, __VA_ARGS__)
+#define log_info(...)    log_msg(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)   log_msg(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 #endif

@@ -1,8 +1,10 @@
 /*
- * map.h: an open-addressing hash table from a 64-bit hash to a 64-bit value; equality is the caller's.
+ * map.h: an open-addressing hash table from a 64-bit hash to a 64-bit value; equality is the
+ * caller's.
  *
- * Holds (hash, value) pairs; several values may share a hash. Keys are not stored: the caller keeps them where value
- * points. Linear probing with backward-shift deletion, at most 7/8 full. Not for several threads; the caller locks.
+ * Holds (hash, value) pairs; several values may share a hash. Keys are not stored: the caller
+ * keeps them where value points. Linear probing with backward-shift deletion, at most 7/8 full.
+ * Not for several threads; the caller locks.
  */
 #ifndef RV_BASE_MAP_H
 #define RV_BASE_MAP_H
@@ -14,7 +16,7 @@
 struct map {
 	struct map_slot *slots; /* NULL while empty */
 	size_t n;
-	size_t cap; /* power of two or 0 */
+	size_t cap;          /* power of two or 0 */
 	size_t n_zero_pairs; /* of n: entries (0, 0), which need no slot */
 };
 
@@ -23,7 +25,8 @@ typedef bool map_eq(const void *ctx, uint64_t value);
 void map_release(struct map *m);
 /* The first value whose hash is equal and for which eq says yes (eq NULL: any). */
 bool map_find(const struct map *m, uint64_t hash, map_eq *eq, const void *ctx, uint64_t *ret);
-int map_add(struct map *m, uint64_t hash, uint64_t value); /* 0 or -ENOMEM; does not look for equals */
+/* 0 or -ENOMEM; does not look for equals */
+int map_add(struct map *m, uint64_t hash, uint64_t value);
 bool map_remove(struct map *m, uint64_t hash, map_eq *eq, const void *ctx);
 /* Iterates: *pos starts at 0; false at the end. Not valid across changes. */
 bool map_next(const struct map *m, size_t *pos, uint64_t *ret_value);

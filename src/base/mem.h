@@ -1,24 +1,26 @@
 /*
  * mem.h: the only way to heap memory.
  *
- * Counts are checked for overflow; out of memory returns NULL and never aborts. All of it ends in malloc, calloc,
- * realloc, posix_memalign and free, so that tests can make each of them fail (-Wl,--wrap).
+ * Counts are checked for overflow; out of memory returns NULL and never aborts. All of it ends
+ * in malloc, calloc, realloc, posix_memalign and free, so that tests can make each of them fail
+ * (-Wl,--wrap).
  */
 #ifndef RV_BASE_MEM_H
 #define RV_BASE_MEM_H
 
 #include <stddef.h>
 
-void *mem_alloc(size_t n, size_t size);             /* n * size bytes, not cleared */
-void *mem_zalloc(size_t n, size_t size);            /* cleared */
-void *mem_resize(void *p, size_t n, size_t size);   /* like realloc; p stays valid on failure */
+void *mem_alloc(size_t n, size_t size);           /* n * size bytes, not cleared */
+void *mem_zalloc(size_t n, size_t size);          /* cleared */
+void *mem_resize(void *p, size_t n, size_t size); /* like realloc; p stays valid on failure */
 void *mem_alloc_aligned(size_t alignment, size_t n, size_t size);
-char *mem_dup(const void *p, size_t n_bytes);       /* with a 0 byte after the copy */
-void mem_free(void *p);                             /* NULL allowed; also for aligned memory */
+char *mem_dup(const void *p, size_t n_bytes); /* with a 0 byte after the copy */
+void mem_free(void *p);                       /* NULL allowed; also for aligned memory */
 
 /*
- * A table that grows in place: address space is mapped, pages are touched on use. mem_map_grow may move it.
- * Contents are zero where never written. NULL on failure, the old table stays valid.
+ * A table that grows in place: address space is mapped, pages are touched on use. mem_map_grow
+ * may move it. Contents are zero where never written. NULL on failure, the old table stays
+ * valid.
  */
 void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes);
 void mem_map_free(void *p, size_t n_bytes);

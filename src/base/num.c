@@ -2,9 +2,9 @@
  * num.c: decimal to float and back, mostly in double arithmetic.
  *
  * Parsing departs from Clinger's fast path, which wants exact operands: up to 19 digits (as a
- * 64-bit integer) are scaled by a table's power of ten in double, which is wrong by at most RISK
- * units in the last place. That decides the float unless the double lies that close to the middle between
- * two floats; then, and where floats are subnormal or overflow, strtof is asked.
+ * 64-bit integer) are scaled by a table's power of ten in double, which is wrong by at most
+ * RISK units in the last place. That decides the float unless the double lies that close to the
+ * middle between two floats; then, and where floats are subnormal or overflow, strtof is asked.
  *
  * Printing looks for the fewest digits inside the interval of decimals that read back as v, scaled
  * to nine digits. Where the double's error could change the answer, printf and strtof decide.

@@ -1,9 +1,10 @@
 /*
  * sections.h: a file of tagged, checksummed sections, written aside, synced and renamed into place.
  *
- * Used for images of the graph: each part of the program adds its own sections without knowing the others'. The format
- * is in docs/FORMAT.md. A reader treats the file as hostile: header, table and every section are checked against their
- * CRC-32C before a byte of them is handed out.
+ * Used for images of the graph: each part of the program adds its own sections without knowing
+ * the others'. The format is in docs/FORMAT.md. A reader treats the file as hostile: header,
+ * table and every section are checked against their CRC-32C before a byte of them is handed
+ * out.
  */
 #ifndef RV_BASE_SECTIONS_H
 #define RV_BASE_SECTIONS_H
@@ -18,18 +19,28 @@ struct sections_reader;
 
 /* Starts PATH.tmp. */
 int sections_create(const char *path, struct sections_writer **ret, struct err *e);
-/* A section may be given in several pieces with the same tag, one after the other. The first error sticks. */
+/*
+ * A section may be given in several pieces with the same tag, one after the other. The first
+ * error sticks.
+ */
 int sections_write(struct sections_writer *w, uint32_t tag, const void *p, size_t n);
-/* Table, header, sync, rename over PATH, sync of the directory. Frees w in any case; on error PATH is as before. */
+/*
+ * Table, header, sync, rename over PATH, sync of the directory. Frees w in any case; on error
+ * PATH is as before.
+ */
 int sections_commit(struct sections_writer *w, struct err *e);
 void sections_abort(struct sections_writer *w); /* NULL allowed */
 
-/* -ENOENT no file, -EILSEQ damaged (the sentence says where). The file is mapped until sections_close. */
+/*
+ * -ENOENT no file, -EILSEQ damaged (the sentence says where). The file is mapped until
+ * sections_close.
+ */
 int sections_open(const char *path, struct sections_reader **ret, struct err *e);
 /* The section's bytes, 64-byte aligned, valid until close; NULL and 0 when there is none. */
 const void *sections_get(const struct sections_reader *r, uint32_t tag, size_t *ret_len);
 void sections_close(struct sections_reader *r); /* NULL allowed */
 
-#define SECTION_TAG(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+#define SECTION_TAG(a, b, c, d)                                                                    \
+	((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * workers.h: a fixed pool of background threads with a queue of jobs; one pool serves the whole mount.
+ * workers.h: a fixed pool of background threads with a queue of jobs; one pool serves the whole
+ * mount.
  *
- * Jobs run in the order given, several at once. A job must not wait for another job. Submitting is safe from any
- * thread, also from a job.
+ * Jobs run in the order given, several at once. A job must not wait for another job. Submitting
+ * is safe from any thread, also from a job.
  */
 #ifndef RV_BASE_WORKERS_H
 #define RV_BASE_WORKERS_H

@@ -1,13 +1,15 @@
 /*
  * engine.h: the seam between the filesystem and what stores and searches: one tenant's collections.
  *
- * local.c and its neighbours put index/ and store/ together; another engine would be one more file behind this header.
- * A tenant's engine is opened at the first touch and closed by the tenant room. Every function may be called from any
- * thread while the engine is open. Collections are named by their number (cid); a cid that does not exist (any more) gives
+ * local.c and its neighbours put index/ and store/ together; another engine would be one more
+ * file behind this header. A tenant's engine is opened at the first touch and closed by the
+ * tenant room. Every function may be called from any thread while the engine is open.
+ * Collections are named by their number (cid); a cid that does not exist (any more) gives
  * -ENODEV everywhere.
  *
- * Visibility: a committed batch becomes visible to searches at once, all of it. Rows that are not in the graph yet (the
- * backlog) are found by exact scan, so every answer covers everything that was acknowledged.
+ * Visibility: a committed batch becomes visible to searches at once, all of it. Rows that are
+ * not in the graph yet (the backlog) are found by exact scan, so every answer covers everything
+ * that was acknowledged.
  */
 #ifndef RV_ENGINE_ENGINE_H
 #define RV_ENGINE_ENGINE_H
@@ -24,17 +26,23 @@ struct engine;
 struct batch;
 
 struct engine_options {
-	const char *dir;          /* DATA/stores/N; created when missing */
-	uint32_t default_cid;     /* created as "default" when missing */
-	struct owner owner;       /* of the default collection when it is created */
-	struct workers *workers;  /* background work; outlives the engine */
+	const char *dir;         /* DATA/stores/N; created when missing */
+	uint32_t default_cid;    /* created as "default" when missing */
+	struct owner owner;      /* of the default collection when it is created */
+	struct workers *workers; /* background work; outlives the engine */
 	bool read_only;
 };
 
 int engine_open(const struct engine_options *o, struct engine **ret, struct err *e);
-/* Ends background work, saves images that are worth it, closes the store. No calls and no batches may be under way. */
+/*
+ * Ends background work, saves images that are worth it, closes the store. No calls and no
+ * batches may be under way.
+ */
 void engine_close(struct engine *en); /* NULL allowed */
-/* Moves inline rows, saves images, compacts where worth it. Runs by itself in the background too. */
+/*
+ * Moves inline rows, saves images, compacts where worth it. Runs by itself in the background
+ * too.
+ */
 int engine_checkpoint(struct engine *en, struct err *e);
 bool engine_idle(struct engine *en); /* no background work queued or running */
 
@@ -45,34 +53,48 @@ struct collection_info {
 	struct owner owner;
 	uint64_t created_ns;
 	struct collection_config config;
-	uint64_t vectors;       /* live */
-	uint64_t deleted;       /* dead versions that still take room */
-	uint64_t bytes;         /* live: floats, IDs, metadata, text */
+	uint64_t vectors; /* live */
+	uint64_t deleted; /* dead versions that still take room */
+	uint64_t bytes;   /* live: floats, IDs, metadata, text */
 	uint64_t resident_bytes;
-	uint64_t backlog;       /* rows committed and not in the graph yet; 0 where the exact scan answers */
-	uint64_t inserts;       /* vectors accepted since creation */
-	uint64_t deletes;       /* IDs removed since creation */
+	/* rows committed and not in the graph yet; 0 where the exact scan answers */
+	uint64_t backlog;
+	uint64_t inserts; /* vectors accepted since creation */
+	uint64_t deletes; /* IDs removed since creation */
 };
 
-int engine_collection_create(struct engine *en, uint32_t cid, const char *name, const struct owner *owner, struct err *e);
-int engine_collection_remove(struct engine *en, uint32_t cid, bool even_if_full, struct err *e); /* -ENOTEMPTY */
+int engine_collection_create(struct engine *en, uint32_t cid, const char *name,
+                             const struct owner *owner, struct err *e);
+/* -ENOTEMPTY */
+int engine_collection_remove(struct engine *en, uint32_t cid, bool even_if_full, struct err *e);
 int engine_collection_find(struct engine *en, const char *name, uint32_t *ret_cid); /* or -ENOENT */
-int engine_collection_next(struct engine *en, uint32_t after, struct collection_info *ret); /* by cid; -ENOENT: end */
+/* by cid; -ENOENT: end */
+int engine_collection_next(struct engine *en, uint32_t after, struct collection_info *ret);
 int engine_collection_info(struct engine *en, uint32_t cid, struct collection_info *ret);
-/* -EBUSY: dimension, metric, m, ef_construction or quantization differs and vectors exist (or a batch is open). Ranges were checked above. */
-int engine_collection_configure(struct engine *en, uint32_t cid, const struct collection_config *c, struct err *e);
-int engine_collection_set_owner(struct engine *en, uint32_t cid, const struct owner *o, struct err *e);
+/*
+ * -EBUSY: dimension, metric, m, ef_construction or quantization differs and vectors exist (or a
+ * batch is open). Ranges were checked above.
+ */
+int engine_collection_configure(struct engine *en, uint32_t cid, const struct collection_config *c,
+                                struct err *e);
+int engine_collection_set_owner(struct engine *en, uint32_t cid, const struct owner *o,
+                                struct err *e);
 
 /* Sums over all collections, kept up to date, O(1): what quotas are checked against. */
-void engine_usage(struct engine *en, uint64_t *ret_vectors, uint64_t *ret_bytes, uint32_t *ret_collections);
+void engine_usage(struct engine *en, uint64_t *ret_vectors, uint64_t *ret_bytes,
+                  uint32_t *ret_collections);
 
 /* ---- writing ---- */
 
-/* An open batch: nothing of it is visible until the commit. A batch is used by one thread at a time. */
+/*
+ * An open batch: nothing of it is visible until the commit. A batch is used by one thread at a
+ * time.
+ */
 int engine_batch_begin(struct engine *en, uint32_t cid, struct batch **ret, struct err *e);
 /*
- * Adds one vector; r->id must be set. *ret_bytes: what it counts for bytes. -EINVAL: dimension differs ("expected 128 numbers, got 127"),
- * a zero vector under cosine, -ENOMEM, -ENOSPC, -EIO. The batch stays as it was before the call. Waits while the backlog is far too long.
+ * Adds one vector; r->id must be set. *ret_bytes: what it counts for bytes. -EINVAL: dimension
+ * differs ("expected 128 numbers, got 127"), a zero vector under cosine, -ENOMEM, -ENOSPC,
+ * -EIO. The batch stays as it was before the call. Waits while the backlog is far too long.
  */
 int engine_batch_add(struct batch *b, const struct record *r, uint64_t *ret_bytes, struct err *e);
 size_t engine_batch_rows(const struct batch *b);
@@ -80,10 +102,14 @@ size_t engine_batch_rows(const struct batch *b);
 struct batch_result {
 	uint64_t accepted;
 	uint64_t replaced;
-	bool duplicate;       /* the token was committed before */
+	bool duplicate; /* the token was committed before */
 };
-/* Commits and frees b, also on failure. token: 16 bytes or NULL. receipt: written with it, or NULL. */
-int engine_batch_commit(struct batch *b, const uint8_t *token, struct receipt *receipt, struct batch_result *ret, struct err *e);
+/*
+ * Commits and frees b, also on failure. token: 16 bytes or NULL. receipt: written with it, or
+ * NULL.
+ */
+int engine_batch_commit(struct batch *b, const uint8_t *token, struct receipt *receipt,
+                        struct batch_result *ret, struct err *e);
 void engine_batch_abort(struct batch *b); /* NULL allowed */
 
 /* The dimension that a new vector must have by now (also of batches still open); 0: any. */
@@ -94,19 +120,28 @@ struct id_ref {
 	const char *id;
 	size_t len;
 };
-int engine_remove(struct engine *en, uint32_t cid, const struct id_ref *ids, size_t n, uint64_t *ret_removed, struct err *e);
+int engine_remove(struct engine *en, uint32_t cid, const struct id_ref *ids, size_t n,
+                  uint64_t *ret_removed, struct err *e);
 int engine_remove_all(struct engine *en, uint32_t cid, uint64_t *ret_removed, struct err *e);
 
 /* ---- reading ---- */
 
 /* The number of a stored ID, or -ENOENT. From memory. */
 int engine_lookup(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num);
-/* A number for an ID that may come to exist (create in vectors/): kept for it as long as the engine is open. */
-int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num, struct err *e);
+/*
+ * A number for an ID that may come to exist (create in vectors/): kept for it as long as the
+ * engine is open.
+ */
+int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num,
+                  struct err *e);
 
 struct vector_info;
-/* The ID of a number that exists or was given by engine_number; json_bytes is 0 when no version is stored. -ENOENT. */
-int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret, struct err *e);
+/*
+ * The ID of a number that exists or was given by engine_number; json_bytes is 0 when no version
+ * is stored. -ENOENT.
+ */
+int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
+                     struct err *e);
 
 struct vector_info {
 	uint64_t num;
@@ -114,42 +149,56 @@ struct vector_info {
 	size_t id_len;
 	uint64_t json_bytes;
 };
-int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret, struct err *e); /* -ENOENT */
+/* -ENOENT */
+int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
+                       struct err *e);
 /* One JSON line as answer_vector_json. -EIO: damaged. */
 int engine_get_json(struct engine *en, uint32_t cid, uint64_t num, struct buf *ret, struct err *e);
 /* Just the metadata (compact JSON object, or nothing). */
-int engine_get_metadata(struct engine *en, uint32_t cid, uint64_t num, struct buf *ret, struct err *e);
+int engine_get_metadata(struct engine *en, uint32_t cid, uint64_t num, struct buf *ret,
+                        struct err *e);
 /* Replaces the metadata of an ID, keeping vector and text. json NULL: none. */
-int engine_set_metadata(struct engine *en, uint32_t cid, uint64_t num, const char *json, size_t n, struct err *e);
-/* Vectors with num > after in insertion order, at most max; cb non-zero ends. Returns cb's value or 0. */
+int engine_set_metadata(struct engine *en, uint32_t cid, uint64_t num, const char *json, size_t n,
+                        struct err *e);
+/*
+ * Vectors with num > after in insertion order, at most max; cb non-zero ends. Returns cb's
+ * value or 0.
+ */
 int engine_list(struct engine *en, uint32_t cid, uint64_t after, size_t max,
-		int (*cb)(void *ctx, const struct vector_info *v), void *ctx, struct err *e);
+                int (*cb)(void *ctx, const struct vector_info *v), void *ctx, struct err *e);
 
 /*
- * Answers one query into a (answer_begin .. answer_end are called here). k and ef of 0 are the collection's; max_k cuts nothing, the caller has
- * checked. -EINVAL: dimension, zero vector under cosine, empty `like` ID unknown (-ENOENT).
+ * Answers one query into a (answer_begin .. answer_end are called here). k and ef of 0 are the
+ * collection's; max_k cuts nothing, the caller has checked. -EINVAL: dimension, zero vector
+ * under cosine, empty `like` ID unknown (-ENOENT).
  */
-int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a, struct err *e);
+int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a,
+                  struct err *e);
 
 /* ---- receipts of ingest/ ---- */
 int engine_receipt_number(struct engine *en, uint32_t cid, uint32_t *ret, struct err *e);
 int engine_receipt_put(struct engine *en, uint32_t cid, const struct receipt *r, struct err *e);
-int engine_receipt_by_name(struct engine *en, uint32_t cid, const char *name, struct receipt *ret, struct err *e);
-int engine_receipt_by_number(struct engine *en, uint32_t cid, uint32_t number, struct receipt *ret, struct err *e);
-int engine_receipt_next(struct engine *en, uint32_t cid, uint32_t after, struct receipt *ret, struct err *e);
+int engine_receipt_by_name(struct engine *en, uint32_t cid, const char *name, struct receipt *ret,
+                           struct err *e);
+int engine_receipt_by_number(struct engine *en, uint32_t cid, uint32_t number, struct receipt *ret,
+                             struct err *e);
+int engine_receipt_next(struct engine *en, uint32_t cid, uint32_t after, struct receipt *ret,
+                        struct err *e);
 int engine_receipt_remove(struct engine *en, uint32_t cid, uint32_t number, struct err *e);
-int engine_receipt_rename(struct engine *en, uint32_t cid, uint32_t number, const char *name, struct err *e);
+int engine_receipt_rename(struct engine *en, uint32_t cid, uint32_t number, const char *name,
+                          struct err *e);
 
 /* ---- verification ---- */
 struct engine_report {
 	uint64_t rows_checked;
-	uint64_t checksum_errors;   /* of rows, floats, extents, database pages */
-	uint64_t disagreements;     /* IDs or slots that memory, graph and rows do not agree on; lost sequences */
+	uint64_t checksum_errors; /* of rows, floats, extents, database pages */
+	/* IDs or slots that memory, graph and rows do not agree on; lost sequences */
+	uint64_t disagreements;
 	uint64_t unreachable;
-	uint64_t broken_links;      /* bad levels included */
-	char first[240];            /* the first finding; "" when clean */
+	uint64_t broken_links; /* bad levels included */
+	char first[240];       /* the first finding; "" when clean */
 };
-int engine_verify(struct engine *en, uint32_t cid, int (*progress)(void *ctx, uint64_t rows), void *ctx,
-		  struct engine_report *ret, struct err *e);
+int engine_verify(struct engine *en, uint32_t cid, int (*progress)(void *ctx, uint64_t rows),
+                  void *ctx, struct engine_report *ret, struct err *e);
 
 #endif

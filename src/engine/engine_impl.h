@@ -39,41 +39,41 @@
 #include "store/store.h"
 #include "vector/rows.h"
 
-#define FLAT_ROWS_MAX   2000         /* up to here an exact scan is quicker than a graph */
-#define BACKLOG_MAX     10000        /* a writer links rows itself while more than these wait */
-#define EXTENT_BYTES    (1u << 20)   /* floats, likewise strings, that a batch keeps in memory */
-#define EXTENT_ROWS     8192
-#define LINKING_MAX     64           /* threads that link one collection at once */
-#define DEAD_MIN        1000         /* dead rows that are worth a repair, or a tenth of all */
-#define INLINE_MAX      4096         /* rows in store.db that are worth moving */
-#define IMAGE_CHANGES   10000        /* changes that are worth an image, or a fifth of all */
-#define COMPACT_BYTES   (8u << 20)   /* dead bytes of a segment, and half of it: a compaction */
+#define FLAT_ROWS_MAX 2000       /* up to here an exact scan is quicker than a graph */
+#define BACKLOG_MAX   10000      /* a writer links rows itself while more than these wait */
+#define EXTENT_BYTES  (1u << 20) /* floats, likewise strings, that a batch keeps in memory */
+#define EXTENT_ROWS   8192
+#define LINKING_MAX   64         /* threads that link one collection at once */
+#define DEAD_MIN      1000       /* dead rows that are worth a repair, or a tenth of all */
+#define INLINE_MAX    4096       /* rows in store.db that are worth moving */
+#define IMAGE_CHANGES 10000      /* changes that are worth an image, or a fifth of all */
+#define COMPACT_BYTES (8u << 20) /* dead bytes of a segment, and half of it: a compaction */
 
 enum slot_flag {
-	SLOT_QUEUED = 1,   /* in the ring */
-	SLOT_LINKING = 2,  /* in linking[] */
-	SLOT_LINKED = 4,   /* in the graph */
-	SLOT_HEAP = 8,     /* its floats are a copy that the collection owns */
-	SLOT_IMAGE = 16,   /* in the image on disk */
-	SLOT_DYING = 32,   /* died during a repair: HIDDEN until that is over, then DEAD */
+	SLOT_QUEUED = 1,  /* in the ring */
+	SLOT_LINKING = 2, /* in linking[] */
+	SLOT_LINKED = 4,  /* in the graph */
+	SLOT_HEAP = 8,    /* its floats are a copy that the collection owns */
+	SLOT_IMAGE = 16,  /* in the image on disk */
+	SLOT_DYING = 32,  /* died during a repair: HIDDEN until that is over, then DEAD */
 };
 
 struct slot_info {
-	uint64_t off;        /* in the segment, or STORE_INLINE */
-	uint32_t entry;      /* of the ID; meaningful while LIVE or of an open batch */
+	uint64_t off;   /* in the segment, or STORE_INLINE */
+	uint32_t entry; /* of the ID; meaningful while LIVE or of an open batch */
 	uint32_t json_bytes;
-	uint32_t extra;      /* bytes of metadata and text */
-	uint32_t next;       /* of the free or the limbo list */
-	uint8_t flags;       /* mu */
+	uint32_t extra; /* bytes of metadata and text */
+	uint32_t next;  /* of the free or the limbo list */
+	uint8_t flags;  /* mu */
 };
 
 struct collection {
-	struct engine *engine; /* const */
-	uint32_t cid;          /* const */
+	struct engine *engine;     /* const */
+	uint32_t cid;              /* const */
 	char name[LIMIT_NAME + 1]; /* const */
-	uint64_t created_ns;   /* const */
-	atomic_bool leaving;   /* about to be removed: long work ends early */
-	atomic_uint refs;      /* the table's and one of everybody who is inside */
+	uint64_t created_ns;       /* const */
+	atomic_bool leaving;       /* about to be removed: long work ends early */
+	atomic_uint refs;          /* the table's and one of everybody who is inside */
 
 	struct mutex maint;
 
@@ -90,36 +90,36 @@ struct collection {
 	struct rows rows;
 	struct slot_info *info;
 	struct table at_table, state_table, norm_table, info_table, ring_table;
-	struct hnsw *graph;      /* NULL: exact scans answer */
+	struct hnsw *graph;              /* NULL: exact scans answer */
 	struct collection_config config; /* dimension: as set by config, else rows.dim tells */
 	bool dimension_set;
-	bool repairing;          /* who dies is DYING */
-	uint32_t generation;     /* counts resets: slots mean something else since */
+	bool repairing;      /* who dies is DYING */
+	uint32_t generation; /* counts resets: slots mean something else since */
 
 	/* mu; for lists see there */
 	struct mutex mu;
-	struct idtable ids;      /* see idtable.h for its two locks: these */
+	struct idtable ids; /* see idtable.h for its two locks: these */
 	struct owner owner;
-	uint32_t *ring;          /* rows.cap slots to be linked, from ring_head, ring_n */
+	uint32_t *ring; /* rows.cap slots to be linked, from ring_head, ring_n */
 	uint32_t ring_head, ring_n;
 	uint32_t linking[LINKING_MAX];
 	unsigned n_linking;
 	uint32_t free_head, n_free;
 	uint32_t limbo_head, n_limbo; /* free but for the image */
 	uint32_t live, dead, dying;
-	uint32_t taken;          /* slots of open batches */
-	uint32_t unlinked_live;  /* LIVE and not LINKED, with a graph */
-	uint32_t inlined;        /* rows committed into store.db since the last move */
-	uint32_t dim_users;      /* open batches that count on rows.dim */
-	uint32_t big_batches;    /* open batches with extents */
-	uint64_t bytes;          /* of live versions */
+	uint32_t taken;         /* slots of open batches */
+	uint32_t unlinked_live; /* LIVE and not LINKED, with a graph */
+	uint32_t inlined;       /* rows committed into store.db since the last move */
+	uint32_t dim_users;     /* open batches that count on rows.dim */
+	uint32_t big_batches;   /* open batches with extents */
+	uint64_t bytes;         /* of live versions */
 	uint64_t heap_bytes;
-	uint64_t seq;            /* of the last commit that was published */
-	uint64_t changes;        /* rows published or killed since open */
+	uint64_t seq;     /* of the last commit that was published */
+	uint64_t changes; /* rows published or killed since open */
 	uint64_t inserts, deletes;
-	uint64_t links;          /* slots linked since open */
+	uint64_t links;              /* slots linked since open */
 	uint64_t segment_dead_bytes; /* killed since the segment was last looked at */
-	uint64_t lost_rows;      /* found unusable at open */
+	uint64_t lost_rows;          /* found unusable at open */
 	/* the image on disk: changed with maint too */
 	bool has_image;
 	uint32_t image_generation; /* of c->generation; another one: the image is of no use */
@@ -141,10 +141,10 @@ struct scratch {
 };
 
 struct engine {
-	struct store *store;      /* const */
-	struct workers *workers;  /* const; NULL: no background work */
-	bool read_only;           /* const */
-	unsigned link_jobs_max;   /* const: of one collection */
+	struct store *store;     /* const */
+	struct workers *workers; /* const; NULL: no background work */
+	bool read_only;          /* const */
+	unsigned link_jobs_max;  /* const: of one collection */
 	atomic_bool closing;
 
 	struct mutex admin;
@@ -206,7 +206,7 @@ void collection_reset_if_empty(struct collection *c) REQUIRES(c->lock, c->mu);
 void collection_reset(struct collection *c) REQUIRES(c->lock, c->mu);
 /* Interns an ID and takes a reference on its entry. No locks. */
 int collection_intern(struct collection *c, const char *id, size_t len, uint32_t *ret_entry,
-		      uint64_t *ret_num, struct err *e);
+                      uint64_t *ret_num, struct err *e);
 size_t version_bytes(const struct collection *c, uint32_t slot);
 
 /* ---- backlog.c: from slots to a graph ---- */
@@ -251,7 +251,7 @@ struct batch_row {
 /* What a row needs until it has a slot. Offsets are into batch.strings. */
 struct pending {
 	uint64_t num;
-	size_t string_at;  /* ID, metadata, text, one after the other */
+	size_t string_at; /* ID, metadata, text, one after the other */
 	uint32_t metadata_len;
 	uint32_t text_len;
 	uint32_t json_bytes;
@@ -263,16 +263,16 @@ struct pending {
 
 struct batch {
 	struct collection *c;
-	size_t dim;              /* 0: nothing was added, nothing is reserved */
-	struct batch_row *rows;  /* of all; the last n_pending have no slot yet */
+	size_t dim;             /* 0: nothing was added, nothing is reserved */
+	struct batch_row *rows; /* of all; the last n_pending have no slot yet */
 	size_t n_rows, cap_rows;
 	struct pending *pending;
 	size_t n_pending, cap_pending;
 	struct buf floats, strings; /* of pending */
-	uint64_t number;         /* of the extents */
+	uint64_t number;            /* of the extents */
 	uint64_t *extents;
 	size_t n_extents, cap_extents;
-	bool big;                /* counted in big_batches */
+	bool big; /* counted in big_batches */
 	bool published;
 };
 
@@ -316,7 +316,7 @@ int recover_entry(struct collection *c, const char *id, size_t len, uint64_t num
  * collection is as it happens to be.
  */
 int image_load(struct collection *c, const struct store_collection *sc, uint64_t *ret_seq,
-	       struct err *e) REQUIRES(c->lock, c->mu);
+               struct err *e) REQUIRES(c->lock, c->mu);
 int image_save(struct collection *c, struct err *e) REQUIRES(c->maint);
 /* One of before the collection was reset: removes the file. */
 void image_discard(struct collection *c) REQUIRES(c->maint);

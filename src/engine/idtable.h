@@ -25,9 +25,9 @@
 
 struct id_entry {
 	uint64_t num;
-	const char *id;  /* len bytes; NULL: removed, its number not recycled out of by_num yet */
-	uint32_t slot;   /* of the visible version, or ROW_NONE; free: the next free entry */
-	uint32_t refs;   /* of open batches; of promised numbers */
+	const char *id; /* len bytes; NULL: removed, its number not recycled out of by_num yet */
+	uint32_t slot;  /* of the visible version, or ROW_NONE; free: the next free entry */
+	uint32_t refs;  /* of open batches; of promised numbers */
 	uint8_t len;
 	bool promised;
 };
@@ -35,19 +35,19 @@ struct id_entry {
 struct id_chunk;
 
 struct idtable {
-	struct table entries;  /* of struct id_entry */
-	uint32_t n;            /* entries ever used */
+	struct table entries; /* of struct id_entry */
+	uint32_t n;           /* entries ever used */
 	uint32_t cap;
-	uint32_t free;         /* list through slot, ID_NONE ends */
-	uint32_t *by_num;      /* entries in the order of their numbers, removed ones included */
+	uint32_t free;    /* list through slot, ID_NONE ends */
+	uint32_t *by_num; /* entries in the order of their numbers, removed ones included */
 	uint32_t n_by_num;
 	uint32_t cap_by_num;
 	uint32_t n_removed;
-	bool unsorted;         /* while a collection is opened */
+	bool unsorted; /* while a collection is opened */
 	struct map names;
 	struct id_chunk *chunks;
-	size_t string_bytes;   /* in chunks */
-	size_t garbage_bytes;  /* of these, of removed IDs */
+	size_t string_bytes;  /* in chunks */
+	size_t garbage_bytes; /* of these, of removed IDs */
 	uint64_t next_num;
 };
 

@@ -28,8 +28,8 @@
 struct image_header {
 	uint32_t version;
 	uint32_t cid;
-	uint64_t seq;             /* of the last commit it contains */
-	uint32_t gen;             /* of the segment that offsets are in */
+	uint64_t seq; /* of the last commit it contains */
+	uint32_t gen; /* of the segment that offsets are in */
 	uint32_t dim;
 	uint32_t metric;
 	uint32_t m;
@@ -38,14 +38,14 @@ struct image_header {
 };
 
 struct image_slot {
-	uint64_t num;        /* of the ID; 0 while FREE or DEAD */
-	uint64_t off;        /* in the segment, or STORE_INLINE */
+	uint64_t num; /* of the ID; 0 while FREE or DEAD */
+	uint64_t off; /* in the segment, or STORE_INLINE */
 	uint32_t json_bytes;
 	uint32_t extra;
 	float inv_norm;
-	uint8_t state;       /* enum row_state; HIDDEN: of a batch that was open */
+	uint8_t state; /* enum row_state; HIDDEN: of a batch that was open */
 	uint8_t linked;
-	uint8_t id_len;      /* of LIVE slots */
+	uint8_t id_len; /* of LIVE slots */
 	uint8_t zero;
 };
 

@@ -21,17 +21,18 @@ struct health;
 
 enum health_state {
 	HEALTH_UNVERIFIED, /* never, or not since the mount */
+	/* the last verification could not be finished; first says why */
 	HEALTH_HEALTHY,
 	HEALTH_DAMAGED,
-	HEALTH_FAILED,     /* the last verification could not be finished; first says why */
+	HEALTH_FAILED,
 };
 
 struct health_info {
-	enum health_state state;   /* by the last verification that ended */
-	bool verifying;            /* one is queued or running */
-	uint64_t rows_done;        /* of the running one */
-	uint64_t rows_total;       /* live vectors when it was started */
-	uint64_t checked_s;        /* when the last one ended, seconds since 1970; 0: never */
+	enum health_state state;     /* by the last verification that ended */
+	bool verifying;              /* one is queued or running */
+	uint64_t rows_done;          /* of the running one */
+	uint64_t rows_total;         /* live vectors when it was started */
+	uint64_t checked_s;          /* when the last one ended, seconds since 1970; 0: never */
 	struct engine_report report; /* of the last one; zeros before */
 };
 
@@ -57,7 +58,7 @@ void health_stop(struct health *h, uint32_t cid);
 /* Unverified when unknown. */
 void health_get(struct health *h, uint32_t cid, struct health_info *ret);
 void health_forget(struct health *h, uint32_t cid); /* the collection is gone */
-bool health_busy(struct health *h); /* any verification queued or running */
+bool health_busy(struct health *h);                 /* any verification queued or running */
 
 /* unverified, verifying, healthy, damaged, failed */
 const char *health_state_name(const struct health_info *i);

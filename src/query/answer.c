@@ -1,8 +1,9 @@
 /*
  * answer.c: answers and vectors as text.
  *
- * Rendering writes into the buffer's own room, number by number, and checks for memory once at the end (the buffer remembers a
- * failure). What an engine hands over as metadata is compact JSON already and is copied.
+ * Rendering writes into the buffer's own room, number by number, and checks for memory once at
+ * the end (the buffer remembers a failure). What an engine hands over as metadata is compact
+ * JSON already and is copied.
  */
 #include "query/answer.h"
 
@@ -37,7 +38,10 @@ static void add_vector(struct buf *out, const float *v, size_t dim)
 	buf_addc(out, ']');
 }
 
-/* The members that were asked for and have a value, each with its comma; first: none stands before. */
+/*
+ * The members that were asked for and have a value, each with its comma; first: none stands
+ * before.
+ */
 static void add_members(struct buf *out, const struct answer_hit *h, unsigned include, bool first)
 {
 	if ((include & INCLUDE_VECTOR) && h->v) {
@@ -133,7 +137,10 @@ size_t answer_vector_json_length(const struct answer_hit *h)
 	struct buf out = BUF_INIT;
 	size_t len;
 
-	/* Strings are rendered, since escapes decide their length; they are short beside the numbers. */
+	/*
+	 * Strings are rendered, since escapes decide their length; they are short beside the
+	 * numbers.
+	 */
 	rest.v = NULL;
 	answer_vector_json(&out, &rest);
 	len = buf_failed(&out) ? 0 : out.len;

@@ -1,8 +1,9 @@
 /*
  * answer.h: answers as users read them.
  *
- * LINE and NPY: `ID<TAB>DISTANCE` a line, then TAB and one JSON object of what was included; an empty line between the answers of
- * a batch. JSON: one line {"results":[{"id":...,"distance":...,...}]} each. Distances are shortest round-trip decimals.
+ * LINE and NPY: `ID<TAB>DISTANCE` a line, then TAB and one JSON object of what was included; an
+ * empty line between the answers of a batch. JSON: one line
+ * {"results":[{"id":...,"distance":...,...}]} each. Distances are shortest round-trip decimals.
  */
 #ifndef RV_QUERY_ANSWER_H
 #define RV_QUERY_ANSWER_H
@@ -13,11 +14,12 @@
 /* The answers of one exchange, one after the other. */
 struct answer {
 	struct buf *out;
-	size_t n_answers;      /* begun */
-	size_t n_hits;         /* of the current one */
-	enum query_form form;  /* of the current one */
+	size_t n_answers;     /* begun */
+	size_t n_hits;        /* of the current one */
+	enum query_form form; /* of the current one */
 	unsigned include;
-	bool too_long;         /* out is above LIMIT_ANSWER_BYTES: hits are left out since, the exchange fails */
+	/* out is above LIMIT_ANSWER_BYTES: hits are left out since, the exchange fails */
+	bool too_long;
 };
 
 struct answer_hit {
@@ -37,8 +39,12 @@ void answer_begin(struct answer *a, const struct query *q);
 void answer_hit(struct answer *a, const struct answer_hit *h);
 void answer_end(struct answer *a);
 
-/* The file vectors/ID: {"id":…,"vector":[…],"metadata":…,"text":…} and a newline; members without a value are left out. */
+/*
+ * The file vectors/ID: {"id":…,"vector":[…],"metadata":…,"text":…} and a newline; members
+ * without a value are left out.
+ */
 void answer_vector_json(struct buf *out, const struct answer_hit *h);
-size_t answer_vector_json_length(const struct answer_hit *h); /* without rendering the numbers; 0: no memory */
+/* without rendering the numbers; 0: no memory */
+size_t answer_vector_json_length(const struct answer_hit *h);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * query.c: bytes in any pieces to complete queries.
  *
- * A line that lies wholly in one piece is parsed where it is; only a line that is cut is collected in `carry`. Blank lines are
- * no queries. A line that starts with '{' is a JSON query; a stream that starts with the first byte of .npy's
- * magic (no text in UTF-8 starts with it) is an array to its end.
+ * A line that lies wholly in one piece is parsed where it is; only a line that is cut is
+ * collected in `carry`. Blank lines are no queries. A line that starts with '{' is a JSON
+ * query; a stream that starts with the first byte of .npy's magic (no text in UTF-8 starts with
+ * it) is an array to its end.
  */
 #include "query/query.h"
 

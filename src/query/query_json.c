@@ -1,5 +1,6 @@
 /*
- * query_json.c: the JSON query: one object with the names of the query line, and the vector as a member.
+ * query_json.c: the JSON query: one object with the names of the query line, and the vector as
+ * a member.
  */
 #include <errno.h>
 #include <math.h>

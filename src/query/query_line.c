@@ -1,8 +1,8 @@
 /*
  * query_line.c: the line `[NAME=VALUE ...] numbers`.
  *
- * A word is an option when letters and a '=' open it; the first word that is not begins the numbers. A value ends at white
- * space, or is quoted: "..." with \" and \\.
+ * A word is an option when letters and a '=' open it; the first word that is not begins the
+ * numbers. A value ends at white space, or is quoted: "..." with \" and \\.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,5 +1,6 @@
 /*
- * query_npy.c: the rows of a .npy array as queries with the collection's k and ef. The reader of ingest/ does the work.
+ * query_npy.c: the rows of a .npy array as queries with the collection's k and ef. The reader
+ * of ingest/ does the work.
  */
 #include <errno.h>
 

@@ -27,12 +27,13 @@ struct query_draft {
 };
 
 enum query_name {
+	/* JSON only */
 	QUERY_K,
 	QUERY_EF,
 	QUERY_EXACT,
 	QUERY_LIKE,
 	QUERY_INCLUDE,
-	QUERY_VECTOR, /* JSON only */
+	QUERY_VECTOR,
 };
 
 /* The name's number, marked as given. -EINVAL: unknown, of a later version, or given twice. */

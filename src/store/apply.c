@@ -1,8 +1,9 @@
 /*
  * apply.c: one commit's changes inside the transaction of its group.
  *
- * Order: token, dimension, remove_all, inline rows, extents, removed IDs, receipt. The old version of a row is looked up
- * before it is replaced, so that its slot goes to `gone`; rows with numbers that were never stored are not looked up.
+ * Order: token, dimension, remove_all, inline rows, extents, removed IDs, receipt. The old
+ * version of a row is looked up before it is replaced, so that its slot goes to `gone`; rows
+ * with numbers that were never stored are not looked up.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -79,8 +80,8 @@ static int remove_all(struct store *s, struct request *q, struct err *e)
 }
 
 /*
- * The version of num that is there now: 1 and its sequence, or 0. Its slot goes to `gone`, unless the row is damaged: a wrong slot
- * there would kill another vector.
+ * The version of num that is there now: 1 and its sequence, or 0. Its slot goes to `gone`,
+ * unless the row is damaged: a wrong slot there would kill another vector.
  */
 static int bury(struct store *s, struct request *q, uint64_t num, uint64_t *ret_seq, struct err *e)
 {

@@ -1,9 +1,10 @@
 /*
  * collections.c: the table `collections`, held in memory while the store is open.
  *
- * `now` is what is committed, `pending` what the transaction under way makes of it; a commit publishes, a rollback
- * returns. A collection that was removed stays in the list, marked, until the store is closed: searches that still hold
- * pointers into its segment end in their own time.
+ * `now` is what is committed, `pending` what the transaction under way makes of it; a commit
+ * publishes, a rollback returns. A collection that was removed stays in the list, marked, until
+ * the store is closed: searches that still hold pointers into its segment end in their own
+ * time.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,11 +1,13 @@
 /*
  * commit.c: group commit.
  *
- * A thread puts its request into the queue. If nobody leads, it does: it takes the writer, then everything that queued up
- * meanwhile (so a slow sync gathers the next group by itself), gives each request a sequence, seals and syncs the segments,
- * runs all of them in one transaction with a savepoint each, commits with one sync, writes the witness, calls back in the
- * order of sequences and wakes the others. A request that fails rolls back alone. SQLite may answer a failure (no memory, no
- * disk) by rolling everything back; then the group runs again without the one that failed.
+ * A thread puts its request into the queue. If nobody leads, it does: it takes the writer, then
+ * everything that queued up meanwhile (so a slow sync gathers the next group by itself), gives
+ * each request a sequence, seals and syncs the segments, runs all of them in one transaction
+ * with a savepoint each, commits with one sync, writes the witness, calls back in the order of
+ * sequences and wakes the others. A request that fails rolls back alone. SQLite may answer a
+ * failure (no memory, no disk) by rolling everything back; then the group runs again without
+ * the one that failed.
  *
  * Lock order: write is taken by the leader without queue.
  */

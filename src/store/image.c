@@ -1,8 +1,9 @@
 /*
  * image.c: what the store knows of a collection's image: where it is, and from when.
  *
- * `gone` lists the slots whose versions died, for an image that still has them as living. Once a newer image is in place
- * the older part of the list is of no use. Losing the deletion only makes a list longer, so it is not synced.
+ * `gone` lists the slots whose versions died, for an image that still has them as living. Once
+ * a newer image is in place the older part of the list is of no use. Losing the deletion only
+ * makes a list longer, so it is not synced.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,12 +1,14 @@
 /*
- * move.c: moving floats: from store.db into the segment, and from one generation of the segment into the next.
+ * move.c: moving floats: from store.db into the segment, and from one generation of the segment
+ * into the next.
  *
- * Both read rows a few megabytes at a time, append them as extents, and change off and crc of the rows in a transaction.
- * Both run under the writer's lock, so no commit comes between a row's reading and its change. Checksums are carried
- * along, never computed anew: a damaged vector stays one.
+ * Both read rows a few megabytes at a time, append them as extents, and change off and crc of
+ * the rows in a transaction. Both run under the writer's lock, so no commit comes between a
+ * row's reading and its change. Checksums are carried along, never computed anew: a damaged
+ * vector stays one.
  *
- * While a compaction commits, readers may see the old or the new generation in store.db; both are in the collection's
- * lists from before the COMMIT until after it.
+ * While a compaction commits, readers may see the old or the new generation in store.db; both
+ * are in the collection's lists from before the COMMIT until after it.
  */
 #include <errno.h>
 #include <string.h>
@@ -180,7 +182,10 @@ static int update_rows(struct store *s, struct chunk *k, struct err *e) REQUIRES
 	return rc;
 }
 
-/* Versions that are moved were committed long ago: the seal has the newest sequence, not one of its own. */
+/*
+ * Versions that are moved were committed long ago: the seal has the newest sequence, not one of
+ * its own.
+ */
 static int seal_moved(struct store *s, struct segment *g, struct block *seal, uint64_t *ret_end,
                       struct err *e)
 {
@@ -320,7 +325,10 @@ static void list_next(struct compaction *x)
 	rwlock_write_unlock(&x->c->lock);
 }
 
-/* Takes the next generation off the list again; current: it is the one now, and its predecessor is an old one. */
+/*
+ * Takes the next generation off the list again; current: it is the one now, and its predecessor
+ * is an old one.
+ */
 static void unlist_next(struct compaction *x, bool current)
 {
 	rwlock_write(&x->c->lock);

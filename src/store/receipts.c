@@ -1,9 +1,10 @@
 /*
  * receipts.c: what became of the files in ingest/.
  *
- * Only the newest config.receipts of a collection are kept; how many there are is counted once and then kept in memory,
- * so that a put in the steady state deletes one row and counts none. Puts are not synced by themselves: what a receipt
- * vouches for is committed with it by store_commit().
+ * Only the newest config.receipts of a collection are kept; how many there are is counted once
+ * and then kept in memory, so that a put in the steady state deletes one row and counts none.
+ * Puts are not synced by themselves: what a receipt vouches for is committed with it by
+ * store_commit().
  */
 #include <errno.h>
 #include <string.h>

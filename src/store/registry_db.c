@@ -1,9 +1,9 @@
 /*
  * registry_db.c: DATA/registry.db.
  *
- * One connection under one mutex; a change is one statement or one transaction, synced when the call returns. Numbers of
- * tenants and collections come from one AUTOINCREMENT table, which never gives one twice. Rows have checksums, as in
- * store.db.
+ * One connection under one mutex; a change is one statement or one transaction, synced when the
+ * call returns. Numbers of tenants and collections come from one AUTOINCREMENT table, which
+ * never gives one twice. Rows have checksums, as in store.db.
  */
 #include "store/registry_db.h"
 

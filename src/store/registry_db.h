@@ -1,6 +1,7 @@
 /*
- * registry_db.h: DATA/registry.db: which tenants there are, their numbers, owners, status and limits; and mount-wide settings.
- * Nothing a batch must agree with. Every change is durable when the call returns. Any thread.
+ * registry_db.h: DATA/registry.db: which tenants there are, their numbers, owners, status and
+ * limits; and mount-wide settings. Nothing a batch must agree with. Every change is durable
+ * when the call returns. Any thread.
  */
 #ifndef RV_STORE_REGISTRY_DB_H
 #define RV_STORE_REGISTRY_DB_H
@@ -13,34 +14,51 @@ struct registry_db;
 #define REGISTRY_N_LIMITS 16
 
 struct registry_tenant {
-	uint32_t number; /* names DATA/stores/NUMBER and is the cid of its default collection; never reused */
+	/* names DATA/stores/NUMBER and is the cid of its default collection; never reused */
+	uint32_t number;
 	char name[LIMIT_NAME + 1];
 	struct owner owner;
 	uint64_t created_ns;
-	uint32_t status;                     /* tenant/ knows the words */
+	uint32_t status; /* tenant/ knows the words */
 	char tier[16];
-	uint64_t limits[REGISTRY_N_LIMITS];  /* by tenant/'s index; UINT64_MAX: none */
+	uint64_t limits[REGISTRY_N_LIMITS]; /* by tenant/'s index; UINT64_MAX: none */
 };
 
 int registry_open(const char *path, bool read_only, struct registry_db **ret, struct err *e);
 void registry_close(struct registry_db *r);
 
-int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e); /* sets number; -EEXIST */
-int registry_tenant_update(struct registry_db *r, const struct registry_tenant *t, struct err *e); /* by number */
+/* sets number; -EEXIST */
+int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e);
+/* by number */
+int registry_tenant_update(struct registry_db *r, const struct registry_tenant *t, struct err *e);
 int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e);
-/* The tenant with the smallest number > after, or -ENOENT. -EIO: its entry is damaged; ret->number is set, so one can go on behind. */
-int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_tenant *ret, struct err *e);
+/*
+ * The tenant with the smallest number > after, or -ENOENT. -EIO: its entry is damaged;
+ * ret->number is set, so one can go on behind.
+ */
+int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
+                         struct err *e);
 
-/* A number for a further collection of the tenant: never used before for a tenant or a collection. */
-int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e);
+/*
+ * A number for a further collection of the tenant: never used before for a tenant or a
+ * collection.
+ */
+int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t *ret,
+                               struct err *e);
 /* Which tenant a number belongs to (a tenant's own number: itself). -ENOENT. */
-int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret_tenant, struct err *e);
-/* Iterates all (collection number, tenant) pairs with number > after, without the tenants' own numbers; -ENOENT: end. */
-int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number, uint32_t *ret_tenant, struct err *e);
+int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret_tenant,
+                           struct err *e);
+/*
+ * Iterates all (collection number, tenant) pairs with number > after, without the tenants' own
+ * numbers; -ENOENT: end.
+ */
+int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number,
+                             uint32_t *ret_tenant, struct err *e);
 int registry_collection_forget(struct registry_db *r, uint32_t number, struct err *e);
 
 /* Small settings by name, e.g. the mode and owner of tenants/. */
-int registry_setting_get(struct registry_db *r, const char *name, uint64_t *ret, struct err *e); /* -ENOENT */
+/* -ENOENT */
+int registry_setting_get(struct registry_db *r, const char *name, uint64_t *ret, struct err *e);
 int registry_setting_set(struct registry_db *r, const char *name, uint64_t value, struct err *e);
 
 #endif

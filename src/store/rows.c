@@ -1,12 +1,13 @@
 /*
  * rows.c: rows as SQLite keeps them, and reading them back.
  *
- * A row has three checksums: vcrc of its floats, wherever they are, pcrc of metadata and text, crc of everything else and
- * of these two. So scans can check what they hand out without touching the large columns, and moving the floats changes
- * only off and crc, never launders a damaged vector.
+ * A row has three checksums: vcrc of its floats, wherever they are, pcrc of metadata and text,
+ * crc of everything else and of these two. So scans can check what they hand out without
+ * touching the large columns, and moving the floats changes only off and crc, never launders a
+ * damaged vector.
  *
- * Scans pass over damaged rows and count them: one flipped bit must not take a tenant's other rows away. Verification
- * names them.
+ * Scans pass over damaged rows and count them: one flipped bit must not take a tenant's other
+ * rows away. Verification names them.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -139,7 +140,10 @@ static int damaged_row(struct err *e, uint64_t num)
 	return err_set(e, -EIO, "the stored row %" PRIu64 " is damaged", num);
 }
 
-/* dim floats (zeros for now, if they are in the segment), ID, metadata, text; pointers into the buffer. */
+/*
+ * dim floats (zeros for now, if they are in the segment), ID, metadata, text; pointers into the
+ * buffer.
+ */
 static int copy_row(struct buf *b, uint32_t dim, struct store_row *r, struct err *e)
 {
 	size_t row_bytes = dim * sizeof(float);

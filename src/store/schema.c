@@ -1,9 +1,9 @@
 /*
  * schema.c: the tables of store.db.
  *
- * A new database is built beside its name without a sync, then synced and renamed: a crash leaves either none or a whole
- * one. Every table that is read back into memory has a checksum column over the others, because SQLite has none and a
- * flipped bit passes its integrity check.
+ * A new database is built beside its name without a sync, then synced and renamed: a crash
+ * leaves either none or a whole one. Every table that is read back into memory has a checksum
+ * column over the others, because SQLite has none and a flipped bit passes its integrity check.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +18,9 @@
 #include "store/store_impl.h"
 
 /*
- * rows: a rowid of cid and number instead of a WITHOUT ROWID table, so that inner pages have no vectors in them and a
- * 256-dimensional row needs no overflow page. What scans need stands in front of what they do not.
+ * rows: a rowid of cid and number instead of a WITHOUT ROWID table, so that inner pages have no
+ * vectors in them and a 256-dimensional row needs no overflow page. What scans need stands in
+ * front of what they do not.
  */
 static const char schema[] =
 	"CREATE TABLE state(one INTEGER PRIMARY KEY CHECK(one = 1), last_seq INTEGER NOT NULL,"

@@ -1,12 +1,14 @@
 /*
  * segment.c: opening, appending to and reading a file of float rows.
  *
- * An append reserves its place by moving `end` (lock: space), builds the extent in memory, writes it with one pwrite and
- * maps it. A write that failed gives its place back when nothing was reserved behind it (the file is cut), otherwise the
- * hole is punched out; either way readers never look there, because no row points to it.
+ * An append reserves its place by moving `end` (lock: space), builds the extent in memory,
+ * writes it with one pwrite and maps it. A write that failed gives its place back when nothing
+ * was reserved behind it (the file is cut), otherwise the hole is punched out; either way
+ * readers never look there, because no row points to it.
  *
- * Mappings are windows of at least 64 MiB that reach beyond the end of the file: later extents become readable in them as
- * the file grows, so that a million small batches do not need a million mappings. Nothing above `written` is handed out.
+ * Mappings are windows of at least 64 MiB that reach beyond the end of the file: later extents
+ * become readable in them as the file grows, so that a million small batches do not need a
+ * million mappings. Nothing above `written` is handed out.
  *
  * Lock order: space, maps (never both held by the same thread here).
  */
@@ -304,7 +306,10 @@ void segment_free(struct segment *g)
 
 /* ---- appending ---- */
 
-/* Opened at the first append and then kept: a failed write back is reported to descriptors that were open meanwhile. */
+/*
+ * Opened at the first append and then kept: a failed write back is reported to descriptors that
+ * were open meanwhile.
+ */
 static int descriptor_locked(struct segment *g, struct err *e)
 {
 	bool is_new;

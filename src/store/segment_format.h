@@ -1,4 +1,7 @@
-/* segment_format.h: the bytes of a segment, shared by segment.c and segment_read.c. docs/FORMAT.md explains them. */
+/*
+ * segment_format.h: the bytes of a segment, shared by segment.c and segment_read.c.
+ * docs/FORMAT.md explains them.
+ */
 #ifndef RV_STORE_SEGMENT_FORMAT_H
 #define RV_STORE_SEGMENT_FORMAT_H
 
@@ -14,7 +17,7 @@
 #define TRAILER_MAGIC "RVtrailr"
 
 #define EXTENT_BYTES_MAX (1ull << 30) /* floats of one extent */
-#define RECORD_NULL	 UINT32_MAX   /* length of metadata or text that is not there */
+#define RECORD_NULL      UINT32_MAX   /* length of metadata or text that is not there */
 
 struct segment_head {
 	char magic[8];

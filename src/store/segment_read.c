@@ -1,10 +1,11 @@
 /*
  * segment_read.c: extents byte by byte, and walking over a file whose contents cannot be trusted.
  *
- * A block counts only when its header holds: magic, the segment's salt, its own offset, a length in whole pages, a
- * checksum. The walk steps from block to block and, where there is none, page by page: after a power cut a batch that was
- * being written beside a committed one leaves holes anywhere in its extents. Users cannot plant blocks in such a place,
- * because they do not know the salt.
+ * A block counts only when its header holds: magic, the segment's salt, its own offset, a
+ * length in whole pages, a checksum. The walk steps from block to block and, where there is
+ * none, page by page: after a power cut a batch that was being written beside a committed one
+ * leaves holes anywhere in its extents. Users cannot plant blocks in such a place, because they
+ * do not know the salt.
  */
 #include <errno.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
  * sql.c: the wrapper around SQLite's C interface.
  *
- * Autocheckpoint is off: SQLite ignores a failed sync in it and would trust the next one. The owner checkpoints by hand
- * (wal_pages says when) and sees the error.
+ * Autocheckpoint is off: SQLite ignores a failed sync in it and would trust the next one. The
+ * owner checkpoints by hand (wal_pages says when) and sees the error.
  */
 #include "store/sql.h"
 
@@ -12,8 +12,8 @@
 #include <string.h>
 
 /*
- * What errno a failed write met; sqlite3_system_errno() has whatever errno was later. ENOSPC never comes this way, SQLite gives
- * SQLITE_FULL for it; a disk quota does.
+ * What errno a failed write met; sqlite3_system_errno() has whatever errno was later. ENOSPC
+ * never comes this way, SQLite gives SQLITE_FULL for it; a disk quota does.
  */
 static bool write_met(struct sql *s, int op, int code)
 {

@@ -1,12 +1,13 @@
 /*
  * sql.h: one SQLite connection with its prepared statements.
  *
- * Not for several threads at once: whoever owns the struct has a mutex for it. Statements are prepared once and kept;
- * a text must be a string literal (they are told apart by address). A statement that was not stepped to its end must be
- * given back with sql_done() before the next use of the same text.
+ * Not for several threads at once: whoever owns the struct has a mutex for it. Statements are
+ * prepared once and kept; a text must be a string literal (they are told apart by address). A
+ * statement that was not stepped to its end must be given back with sql_done() before the next
+ * use of the same text.
  *
- * Errors: -ENOSPC disk or quota of the disk full, -ENOMEM, -EROFS, -EEXIST a constraint, -EBUSY another program holds the
- * database, -EILSEQ damaged database, -EIO anything else of the disk.
+ * Errors: -ENOSPC disk or quota of the disk full, -ENOMEM, -EROFS, -EEXIST a constraint, -EBUSY
+ * another program holds the database, -EILSEQ damaged database, -EIO anything else of the disk.
  */
 #ifndef RV_STORE_SQL_H
 #define RV_STORE_SQL_H
@@ -37,19 +38,26 @@ void sql_close(struct sql *s); /* all zeros allowed */
 int sql_exec(struct sql *s, const char *text, struct err *e);
 
 /*
- * types, a letter an argument: i int64_t (any integer is converted by the caller), b blob as const void * and size_t (NULL: SQL
- * NULL), t text likewise. The bytes must stay in place until the statement is done.
- * sql_run steps to the end; sql_start leaves *ret before the first row for sql_step.
+ * types, a letter an argument: i int64_t (any integer is converted by the caller), b blob as
+ * const void * and size_t (NULL: SQL NULL), t text likewise. The bytes must stay in place until
+ * the statement is done. sql_run steps to the end; sql_start leaves *ret before the first row
+ * for sql_step.
  */
 int sql_run(struct sql *s, struct err *e, const char *text, const char *types, ...);
-int sql_start(struct sql *s, sqlite3_stmt **ret, struct err *e, const char *text, const char *types, ...);
-int sql_step(struct sql *s, sqlite3_stmt *st, struct err *e); /* 1 a row, 0 the end, -Exxx; below 1 it is done */
+int sql_start(struct sql *s, sqlite3_stmt **ret, struct err *e, const char *text, const char *types,
+              ...);
+/* 1 a row, 0 the end, -Exxx; below 1 it is done */
+int sql_step(struct sql *s, sqlite3_stmt *st, struct err *e);
 void sql_done(sqlite3_stmt *st);
 
 /* A query of one integer. -ENOENT without a sentence: no row or NULL. */
-int sql_number(struct sql *s, int64_t *ret, struct err *e, const char *text, const char *types, ...);
+int sql_number(struct sql *s, int64_t *ret, struct err *e, const char *text, const char *types,
+               ...);
 
-/* 1: the database has exactly the tables of these CREATE statements (no trigger, no view), 0, or -Exxx. */
+/*
+ * 1: the database has exactly the tables of these CREATE statements (no trigger, no view), 0,
+ * or -Exxx.
+ */
 int sql_schema_is(struct sql *s, const char *schema, struct err *e);
 bool sql_in_transaction(struct sql *s);
 int sql_error(struct sql *s, int rc, struct err *e);
@@ -57,7 +65,10 @@ int sql_error(struct sql *s, int rc, struct err *e);
 /* Columns of files that may be damaged: false when the type or the range is another. */
 bool sql_u64(sqlite3_stmt *st, int col, uint64_t max, uint64_t *ret);
 bool sql_u32(sqlite3_stmt *st, int col, uint32_t *ret);
-/* Text or blob; NULL gives NULL and 0. false above max bytes or for a number. Valid until the next step. */
+/*
+ * Text or blob; NULL gives NULL and 0. false above max bytes or for a number. Valid until the
+ * next step.
+ */
 bool sql_bytes(sqlite3_stmt *st, int col, size_t max, const void **ret, size_t *ret_len);
 /* Text into an array, which must fit with its 0 byte and have no other. */
 bool sql_string(sqlite3_stmt *st, int col, char *ret, size_t cap);

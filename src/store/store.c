@@ -1,9 +1,10 @@
 /*
  * store.c: opening and closing one tenant's store, and what a crash left behind.
  *
- * Opening trusts nothing: the database's format and state, then the witness (does somebody remember more commits than the
- * database has?), then the collections and the tails of their segments. The next sequence is above everything that was
- * ever seen anywhere, so that a sequence never means two things. Files that nothing refers to are unlinked, but not when
+ * Opening trusts nothing: the database's format and state, then the witness (does somebody
+ * remember more commits than the database has?), then the collections and the tails of their
+ * segments. The next sequence is above everything that was ever seen anywhere, so that a
+ * sequence never means two things. Files that nothing refers to are unlinked, but not when
  * commits were lost: they may be all that is left of them.
  */
 #include <dirent.h>
@@ -86,7 +87,10 @@ static void raise_to(_Atomic uint64_t *v, uint64_t to)
 		atomic_store(v, to);
 }
 
-/* *ret_news: the witness knows of commits that the database does not have, and this is not written down yet. */
+/*
+ * *ret_news: the witness knows of commits that the database does not have, and this is not
+ * written down yet.
+ */
 static int ask_witness(struct store *s, bool *ret_news, struct err *e)
 {
 	struct witness w;
@@ -126,7 +130,10 @@ static int open_segments(struct store *s, struct err *e)
 		struct coll *c = s->colls[i];
 
 		segment_path(s->dir, c->cid, c->now.c.gen, path, sizeof(path));
-		/* None yet, or begun on a full disk; where one is missing, its rows are found damaged. */
+		/*
+		 * None yet, or begun on a full disk; where one is missing, its rows are found
+		 * damaged.
+		 */
 		if (file_size(path) < (c->now.segment_end ? 0 : SEGMENT_PAGE))
 			continue;
 		rc = segment_open(&c->seg, s->dir, c->cid, c->now.c.gen, c->now.salt,
@@ -178,7 +185,10 @@ static void sweep(struct store *s)
 		io_sync_dir(s->dir);
 }
 
-/* Without an image nobody will ask what died: the next open reads the rows that live. A full disk keeps it for later. */
+/*
+ * Without an image nobody will ask what died: the next open reads the rows that live. A full
+ * disk keeps it for later.
+ */
 static void forget_gone(struct store *s)
 {
 	char path[4096];
@@ -283,7 +293,10 @@ void store_close(struct store *s)
 	if (!s)
 		return;
 	sql_close(&s->r);
-	/* The last connection checkpoints and removes the WAL; not on a disk that failed to sync. */
+	/*
+	 * The last connection checkpoints and removes the WAL; not on a disk that failed to
+	 * sync.
+	 */
 	if (s->failed && s->w.db)
 		sqlite3_db_config(s->w.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	sql_close(&s->w);

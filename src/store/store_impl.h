@@ -1,8 +1,8 @@
 /*
  * store_impl.h: what the files of this room share. Not for other rooms.
  *
- * Lock order: write, read, colls_lock, a collection's lock, a segment's own. `queue` is never held together with another.
- * The callbacks of commits and moves run under `write`.
+ * Lock order: write, read, colls_lock, a collection's lock, a segment's own. `queue` is never
+ * held together with another. The callbacks of commits and moves run under `write`.
  */
 #ifndef RV_STORE_STORE_IMPL_H
 #define RV_STORE_STORE_IMPL_H
@@ -14,14 +14,15 @@
 #include "store/sql.h"
 #include "store/store.h"
 
-#define STORE_FORMAT	     1
+#define STORE_FORMAT         1
 #define STORE_APPLICATION_ID 0x52565354 /* "RVST" */
-#define STORE_TOKENS	     10000	/* newest batch tokens kept */
-#define STORE_GROUP	     256	/* commits that share one transaction at most */
-#define STORE_NUM_BITS	     37		/* of an ID's number in a row's key; the collection's number stands above */
-#define STORE_NUM_MAX	     (((uint64_t)1 << STORE_NUM_BITS) - 1)
-#define STORE_CID_MAX	     (((uint32_t)1 << 26) - 1)
-#define STORE_SEQ_MAX	     ((uint64_t)1 << 62)
+#define STORE_TOKENS         10000      /* newest batch tokens kept */
+#define STORE_GROUP          256        /* commits that share one transaction at most */
+#define STORE_NUM_BITS                                                                             \
+	37 /* of an ID's number in a row's key; the collection's number stands above */
+#define STORE_NUM_MAX (((uint64_t)1 << STORE_NUM_BITS) - 1)
+#define STORE_CID_MAX (((uint32_t)1 << 26) - 1)
+#define STORE_SEQ_MAX ((uint64_t)1 << 62)
 
 #define I(x) ((int64_t)(x)) /* an integer for sql_run */
 
@@ -41,8 +42,8 @@ struct coll {
 	_Atomic bool gone;
 	_Atomic uint32_t next_receipt;
 	struct rwlock lock;
-	struct segment *seg;       /* lock: NULL until first used */
-	struct segment *old;       /* lock: earlier generations, mapped still */
+	struct segment *seg; /* lock: NULL until first used */
+	struct segment *old; /* lock: earlier generations, mapped still */
 };
 
 /* The singleton row of the table `state`, and its place in memory. */
@@ -58,34 +59,34 @@ struct store_state {
 struct request;
 
 struct store {
-	char *dir;      /* const after open, as the next two */
+	char *dir; /* const after open, as the next two */
 	bool read_only;
 	int witness_fd; /* -1: none */
 	bool witness_damaged;
 
 	struct mutex write;
-	struct sql w;            /* write */
-	struct store_state now;  /* write */
-	uint64_t next_seq;       /* write */
-	int sync_mode;           /* write: PRAGMA synchronous of w */
-	int wal_pages;           /* write: when it was last looked at */
-	int checkpoint_at;       /* write: pages */
-	bool failed;             /* write: a sync failed */
+	struct sql w;           /* write */
+	struct store_state now; /* write */
+	uint64_t next_seq;      /* write */
+	int sync_mode;          /* write: PRAGMA synchronous of w */
+	int wal_pages;          /* write: when it was last looked at */
+	int checkpoint_at;      /* write: pages */
+	bool failed;            /* write: a sync failed */
 
 	struct mutex read;
-	struct sql r;            /* read */
-	bool reader_open;        /* read */
+	struct sql r;     /* read */
+	bool reader_open; /* read */
 
 	struct mutex queue;
-	struct cond answered;    /* queue */
-	struct request *first;   /* queue */
-	struct request **last;   /* queue */
-	bool leading;            /* queue: somebody commits */
+	struct cond answered;  /* queue */
+	struct request *first; /* queue */
+	struct request **last; /* queue */
+	bool leading;          /* queue: somebody commits */
 
 	struct rwlock colls_lock;
-	struct coll **colls;     /* colls_lock; by cid */
-	size_t n_colls;          /* colls_lock */
-	size_t cap_colls;        /* colls_lock */
+	struct coll **colls; /* colls_lock; by cid */
+	size_t n_colls;      /* colls_lock */
+	size_t cap_colls;    /* colls_lock */
 
 	_Atomic uint64_t last_seq;
 	_Atomic uint64_t last_batch;
@@ -94,7 +95,8 @@ struct store {
 
 /* ---- schema.c ---- */
 int store_db_create(const char *dir, const char *path, struct err *e);
-int store_db_open(struct sql *s, const char *path, enum sql_open how, struct err *e); /* checks format */
+/* checks format */
+int store_db_open(struct sql *s, const char *path, enum sql_open how, struct err *e);
 int store_state_load(struct sql *s, struct store_state *ret, struct err *e);
 int store_state_save(struct sql *s, const struct store_state *st, struct err *e);
 
@@ -142,21 +144,31 @@ static inline int64_t row_key(uint32_t cid, uint64_t num)
 	return (int64_t)((uint64_t)cid << STORE_NUM_BITS | num);
 }
 #define ROW_KEYS(cid, num) I(row_key(cid, num)), I(row_key(cid, STORE_NUM_MAX))
-#define ROW_COLUMNS "key, id, slot, seq, off, json_bytes, pcrc, vcrc, crc"
-#define ROW_ALL	    ROW_COLUMNS ", metadata, text, vector"
+#define ROW_COLUMNS        "key, id, slot, seq, off, json_bytes, pcrc, vcrc, crc"
+#define ROW_ALL            ROW_COLUMNS ", metadata, text, vector"
 uint32_t row_crc(uint32_t cid, const struct row *row);
 uint32_t row_payload_crc(const struct store_row *r);
-/* The columns of ROW_COLUMNS; false: they do not agree with their checksum. r.num is set if the key can be read. */
+/*
+ * The columns of ROW_COLUMNS; false: they do not agree with their checksum. r.num is set if the
+ * key can be read.
+ */
 bool row_decode(sqlite3_stmt *st, uint32_t cid, struct row *ret);
-/* Then metadata, text and vector of ROW_ALL; ret->r.v may be unaligned and is not checked against vcrc. */
+/*
+ * Then metadata, text and vector of ROW_ALL; ret->r.v may be unaligned and is not checked
+ * against vcrc.
+ */
 bool row_decode_rest(sqlite3_stmt *st, uint32_t dim, struct row *ret);
 /* Inserts or replaces; floats are stored when off is STORE_INLINE. */
 int row_write(struct store *s, uint32_t cid, uint32_t dim, const struct row *row, struct err *e)
 	REQUIRES(s->write);
-int row_move(struct store *s, uint32_t cid, const struct row *row, struct err *e) REQUIRES(s->write);
+int row_move(struct store *s, uint32_t cid, const struct row *row, struct err *e)
+	REQUIRES(s->write);
 uint32_t gone_crc(uint32_t cid, uint64_t seq, uint32_t slot);
 
-/* ---- extents by name: the place and, so that a compaction in between is noticed, the generation ---- */
+/*
+ * ---- extents by name: the place and, so that a compaction in between is noticed, the
+ * generation ----
+ */
 static inline uint64_t extent_name(uint32_t gen, uint64_t off)
 {
 	return (uint64_t)(gen & 0xffff) << 48 | off;

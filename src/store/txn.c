@@ -1,10 +1,11 @@
 /*
  * txn.c: the writer's transactions.
  *
- * durable: synchronous=FULL, COMMIT returns when the WAL is on disk. Otherwise NORMAL: COMMIT does not sync, but a
- * checkpoint still does (OFF would leave a damaged database behind a power cut, and is no faster here).
- * A failed sync may have dropped pages that the kernel now calls clean, so nothing is written any more until the store is
- * opened again and reads back what is really there.
+ * durable: synchronous=FULL, COMMIT returns when the WAL is on disk. Otherwise NORMAL: COMMIT
+ * does not sync, but a checkpoint still does (OFF would leave a damaged database behind a power
+ * cut, and is no faster here). A failed sync may have dropped pages that the kernel now calls
+ * clean, so nothing is written any more until the store is opened again and reads back what is
+ * really there.
  */
 #include <errno.h>
 
@@ -82,9 +83,10 @@ static struct store_state next_state(struct store *s)
 }
 
 /*
- * The frames of a transaction whose sync failed stand in the WAL, whole, and the next open would take them for committed. A
- * small transaction in their place (unsynced; nothing depends on it) breaks their chain of checksums. If that fails too, what was
- * answered with an error may turn out to be there.
+ * The frames of a transaction whose sync failed stand in the WAL, whole, and the next open
+ * would take them for committed. A small transaction in their place (unsynced; nothing depends
+ * on it) breaks their chain of checksums. If that fails too, what was answered with an error
+ * may turn out to be there.
  */
 static void write_over(struct store *s) REQUIRES(s->write)
 {

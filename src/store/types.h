@@ -37,23 +37,23 @@ struct collection_config {
 #define COLLECTION_CONFIG_DEFAULT                                                                  \
 	{                                                                                          \
 		.dimension = 0, .metric = METRIC_COSINE, .m = 16, .ef_construction = 200,          \
-		.quantization = "none", .ef_search = 64, .k = 10,                                  \
-		.durability = DURABILITY_COMMIT, .receipts = 1024                                  \
+		.quantization = "none", .ef_search = 64, .k = 10, .durability = DURABILITY_COMMIT, \
+		.receipts = 1024                                                                   \
 	}
 
 struct store_collection {
-	uint32_t cid;                   /* the mount-wide number of the collection, never reused */
-	char name[LIMIT_NAME + 1];      /* "default" for the tenant's own */
+	uint32_t cid;              /* the mount-wide number of the collection, never reused */
+	char name[LIMIT_NAME + 1]; /* "default" for the tenant's own */
 	struct owner owner;
 	uint64_t created_ns;
 	struct collection_config config;
-	bool dimension_set;             /* by config, so it stays when the collection is empty */
-	uint64_t next_num;              /* of the next new ID; from 1, never reused */
-	uint32_t next_receipt;          /* likewise, from 1 */
-	uint32_t gen;                   /* of the segment file */
-	uint64_t cleared_seq;           /* every version up to this sequence is gone (`*` in delete) */
-	uint64_t total_inserts;         /* vectors accepted since creation, replacements included */
-	uint64_t total_deletes;         /* IDs removed since creation */
+	bool dimension_set;     /* by config, so it stays when the collection is empty */
+	uint64_t next_num;      /* of the next new ID; from 1, never reused */
+	uint32_t next_receipt;  /* likewise, from 1 */
+	uint32_t gen;           /* of the segment file */
+	uint64_t cleared_seq;   /* every version up to this sequence is gone (`*` in delete) */
+	uint64_t total_inserts; /* vectors accepted since creation, replacements included */
+	uint64_t total_deletes; /* IDs removed since creation */
 };
 
 enum receipt_state { RECEIPT_INGESTING, RECEIPT_COMMITTED, RECEIPT_REJECTED };

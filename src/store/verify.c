@@ -1,13 +1,15 @@
 /*
  * verify.c: checks everything of one collection, beside commits, on a connection of its own.
  *
- * SQLite's own check finds broken pages and indices; it passes flipped bits in rows and commits that a damaged WAL took
- * away. So each row is checked against its three checksums (the floats are read from the file, not through the mapping),
- * each row in the segment must lie in a whole extent, each sealed batch must have its extents, and the losses that
- * the witness showed at some open are reported until the store is repaired.
+ * SQLite's own check finds broken pages and indices; it passes flipped bits in rows and commits
+ * that a damaged WAL took away. So each row is checked against its three checksums (the floats
+ * are read from the file, not through the mapping), each row in the segment must lie in a whole
+ * extent, each sealed batch must have its extents, and the losses that the witness showed at
+ * some open are reported until the store is repaired.
  *
- * Rows are read some hundred at a time, so that no long transaction keeps the WAL from being checkpointed; the generation
- * of the segment is read in the same transaction, and a compaction in between only makes the map of extents be drawn anew.
+ * Rows are read some hundred at a time, so that no long transaction keeps the WAL from being
+ * checkpointed; the generation of the segment is read in the same transaction, and a compaction
+ * in between only makes the map of extents be drawn anew.
  */
 #include <errno.h>
 #include <inttypes.h>

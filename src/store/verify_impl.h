@@ -38,13 +38,16 @@ struct seg_map {
 
 /* m is released first: it starts with fd -1 and else zeros. Nothing is drawn yet. */
 int seg_map_open(struct seg_map *m, const char *dir, uint32_t cid, const struct coll_state *st,
-		 struct err *e);
-/* to: where the segment ended before this call. Extents that held are not read again, and stay used. */
+                 struct err *e);
+/*
+ * to: where the segment ended before this call. Extents that held are not read again, and stay
+ * used.
+ */
 int seg_map_draw(struct seg_map *m, uint64_t to, struct err *e);
 void seg_map_release(struct seg_map *m);
 /* The whole extent that has the row at off, or NULL. Not after seg_map_check_batches. */
 struct seg_extent *seg_map_find(struct seg_map *m, uint64_t off, uint32_t dim);
 void seg_map_check_batches(struct seg_map *m, void (*bad)(void *ctx, const char *what, uint64_t n),
-			   void *ctx);
+                           void *ctx);
 
 #endif

@@ -1,12 +1,14 @@
 /*
- * verify_segment.c: what a segment file holds, for verification: its whole extents in order, and whether each batch that
- * was sealed has all of them.
+ * verify_segment.c: what a segment file holds, for verification: its whole extents in order,
+ * and whether each batch that was sealed has all of them.
  *
- * Torn extents of batches that never committed are no damage: they lie about after a crash until the next compaction. So
- * an extent is reported when its batch was sealed or when a row that lives points into it, not otherwise.
+ * Torn extents of batches that never committed are no damage: they lie about after a crash
+ * until the next compaction. So an extent is reported when its batch was sealed or when a row
+ * that lives points into it, not otherwise.
  *
- * Batches arrive meanwhile, and their extents may be half written. A map is drawn up to where the segment ended before:
- * a seal below that place was begun after all its extents were written, so what it counts must be there.
+ * Batches arrive meanwhile, and their extents may be half written. A map is drawn up to where
+ * the segment ended before: a seal below that place was begun after all its extents were
+ * written, so what it counts must be there.
  */
 #include "store/verify_impl.h"
 
@@ -178,7 +180,10 @@ static int seal_by_batch(const void *a, const void *b)
 	return (x->batch > y->batch) - (x->batch < y->batch);
 }
 
-/* Goes over both in the order of batches; calls bad for every extent or seal that is not as it should be. */
+/*
+ * Goes over both in the order of batches; calls bad for every extent or seal that is not as it
+ * should be.
+ */
 void seg_map_check_batches(struct seg_map *m, void (*bad)(void *ctx, const char *what, uint64_t n),
                            void *ctx)
 {

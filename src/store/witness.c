@@ -1,10 +1,11 @@
 /*
  * witness.c: DIR/commits, a second count of what was committed.
  *
- * A damaged WAL is cut by SQLite at the first frame whose checksum fails, silently: commits that were acknowledged are
- * missing and every check of the database passes. The witness is written behind each durable commit, not synced: after a
- * power cut it may be older than the database, which means nothing; newer means that commits were lost.
- * Two places take turns, so that a torn write leaves the other one.
+ * A damaged WAL is cut by SQLite at the first frame whose checksum fails, silently: commits
+ * that were acknowledged are missing and every check of the database passes. The witness is
+ * written behind each durable commit, not synced: after a power cut it may be older than the
+ * database, which means nothing; newer means that commits were lost. Two places take turns, so
+ * that a torn write leaves the other one.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,10 @@
 /*
  * attr.c: what stat shows of each node, and what chmod and chown change.
  *
- * Owners and modes are kept for tenants/, each tenant and each collection; everything below has its directory's owner and, of the
- * bits of file.c, those that the directory gives: r for reading, asking and listing, w for writing, x for entering. So
- * `chmod 750 tenants/ID` lets a group read and ask, 770 lets it insert too. quota and status stay root's.
+ * Owners and modes are kept for tenants/, each tenant and each collection; everything below has
+ * its directory's owner and, of the bits of file.c, those that the directory gives: r for
+ * reading, asking and listing, w for writing, x for entering. So `chmod 750 tenants/ID` lets a
+ * group read and ask, 770 lets it insert too. quota and status stay root's.
  */
 #include <errno.h>
 #include <string.h>
@@ -109,7 +110,10 @@ static void fill_owner(const struct tree *t, struct node n, const struct owner *
 	}
 }
 
-/* A file that cannot be read now (suspended, nothing asked yet) has no size, and stat of it works. */
+/*
+ * A file that cannot be read now (suspended, nothing asked yet) has no size, and stat of it
+ * works.
+ */
 static int fill_size(struct tree *t, const struct caller *who, struct node n, struct stat *st,
                      struct err *e)
 {

@@ -1,16 +1,18 @@
 /*
- * callers.c: who asked what last: posts by process, place and kind, and which of them a reader may see.
+ * callers.c: who asked what last: posts by process, place and kind, and which of them a reader
+ * may see.
  *
- * A post is registered under the process that made it and under each of its ancestors in the same session. So an entry has one own
- * slot, and slots of what came up through children. The reader takes the nearest of its ancestors that has an entry, and there
- * the newest slot that is allowed: the own one, or one whose child has ended (a child in the reader's own chain has a
- * nearer entry itself). When none is allowed the answer is none: further up there would only be relatives of the sibling
- * that was refused.
+ * A post is registered under the process that made it and under each of its ancestors in the
+ * same session. So an entry has one own slot, and slots of what came up through children. The
+ * reader takes the nearest of its ancestors that has an entry, and there the newest slot that
+ * is allowed: the own one, or one whose child has ended (a child in the reader's own chain has
+ * a nearer entry itself). When none is allowed the answer is none: further up there would only
+ * be relatives of the sibling that was refused.
  *
  * Of slots of ended children only the newest can ever be chosen, so growing drops the others first.
  *
- * Lock: one over the table, inner to handles and exchanges; under it only the locks of callers_process.c and no caller's code
- * but a post's free.
+ * Lock: one over the table, inner to handles and exchanges; under it only the locks of
+ * callers_process.c and no caller's code but a post's free.
  */
 #include "tree/callers.h"
 
@@ -323,7 +325,10 @@ void callers_lineage(struct callers *c, const struct caller *who, struct lineage
 
 uint32_t callers_node_item(const struct lineage *l)
 {
-	/* pidfs counts its inodes up, so the low half tells living processes apart; users are set off from them */
+	/*
+	 * pidfs counts its inodes up, so the low half tells living processes apart; users are
+	 * set off from them
+	 */
 	uint32_t item = (uint32_t)l->process[0] ^ (l->pid[0] ? 0 : 1u << 31);
 
 	return item ? item : 1;

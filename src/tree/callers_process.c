@@ -1,12 +1,14 @@
 /*
  * callers_process.c: processes through pidfds, and through /proc on kernels before 6.13.
  *
- * A task that made a request is kept with an open pidfd and its lineage. One PIDFD_GET_INFO on the kept descriptor says that
- * the task is still the same one (a reused pid is another task, the old descriptor then fails) and has the same parent, so its
- * lineage stands. It may name an ancestor that has died since: identities are never reused, so that does no harm.
+ * A task that made a request is kept with an open pidfd and its lineage. One PIDFD_GET_INFO on
+ * the kept descriptor says that the task is still the same one (a reused pid is another task,
+ * the old descriptor then fails) and has the same parent, so its lineage stands. It may name an
+ * ancestor that has died since: identities are never reused, so that does no harm.
  *
- * A parent is found by number, which is safe when its descriptor was open before the child named it. For one opened just
- * now the child is asked again. The caller itself cannot end: its request is unanswered.
+ * A parent is found by number, which is safe when its descriptor was open before the child
+ * named it. For one opened just now the child is asked again. The caller itself cannot end: its
+ * request is unanswered.
  *
  * Locks: one a shard of tasks (by thread id), never two at once.
  */
@@ -132,7 +134,10 @@ static bool read_text(const char *path, char *ret, size_t size)
 	return true;
 }
 
-/* The /proc that is mounted may belong to another pid namespace, and would then name the wrong processes. */
+/*
+ * The /proc that is mounted may belong to another pid namespace, and would then name the wrong
+ * processes.
+ */
 static bool proc_is_ours(void)
 {
 	char target[32];
@@ -249,7 +254,10 @@ static void task_drop(struct shard *sh, struct task *t) REQUIRES(sh->lock)
 	mem_free(t);
 }
 
-/* Still the task that was kept? Forgets its lineage when it has another parent or session by now. */
+/*
+ * Still the task that was kept? Forgets its lineage when it has another parent or session by
+ * now.
+ */
 static bool task_refresh(struct task *t)
 {
 	struct pidfd_info_v0 info;

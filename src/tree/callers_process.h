@@ -1,5 +1,6 @@
 /*
- * callers_process.h: processes as the kernel shows them: identities that are never reused, parents, sessions, life and death.
+ * callers_process.h: processes as the kernel shows them: identities that are never reused,
+ * parents, sessions, life and death.
  *
  * Private to callers.c and its test. Any thread.
  */
@@ -20,7 +21,10 @@ struct processes;
 int processes_new(enum processes_way way, struct processes **ret, struct err *e);
 void processes_free(struct processes *ps); /* NULL allowed */
 void processes_lineage(struct processes *ps, const struct caller *who, struct lineage *ret);
-/* False when the process has ended, also while its parent has not waited for it. What cannot be seen lives. */
+/*
+ * False when the process has ended, also while its parent has not waited for it. What cannot be
+ * seen lives.
+ */
 bool processes_alive(struct processes *ps, uint64_t process, pid_t pid);
 unsigned processes_open_fds(struct processes *ps); /* kept pidfds, for tests */
 

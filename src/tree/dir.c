@@ -1,9 +1,10 @@
 /*
  * dir.c: directories: lookup, mkdir, rmdir, unlink, rename, create, readdir.
  *
- * Static names come from the table in file.c, tenants and collections from their rooms, the entries of ingest/ and vectors/ through
- * their dir_ops. Cookies of readdir: 1 ".", 2 "..", then 2 + kind for static names and 2 + number for the others (numbers only
- * grow and are never reused, so a listing goes on rightly whatever is added or removed meanwhile).
+ * Static names come from the table in file.c, tenants and collections from their rooms, the
+ * entries of ingest/ and vectors/ through their dir_ops. Cookies of readdir: 1 ".", 2 "..",
+ * then 2 + kind for static names and 2 + number for the others (numbers only grow and are never
+ * reused, so a listing goes on rightly whatever is added or removed meanwhile).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -113,7 +114,10 @@ static int lookup(struct tree *t, const struct caller *who, struct node parent, 
 	return err_set(e, -ENOTDIR, "it is not a directory");
 }
 
-/* A name that is not there is the answer to a question, not an error to be kept: `cp` and shells ask all the time. */
+/*
+ * A name that is not there is the answer to a question, not an error to be kept: `cp` and
+ * shells ask all the time.
+ */
 int tree_lookup(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
                 struct tree_entry *ret)
 {

@@ -8,6 +8,6 @@
 void error_post(struct tree *t, const struct caller *who, struct node n, const struct err *e);
 /* Likewise for a caller that was seen before. */
 void error_post_lineage(struct tree *t, const struct lineage *l, uint32_t place,
-			const struct err *e);
+                        const struct err *e);
 
 #endif

@@ -1,13 +1,15 @@
 /*
  * exchange.c: one exchange of a query file.
  *
- * The transcript: the query's bytes stand at [start, end), where they were written, the answer at [end, end + len). Of very
- * long queries only the last part is kept for reading. Reads that begin in a page before the start and reach into the
- * exchange come from the kernel, which widens sendfile's reads to whole pages and throws away what nobody asked for:
- * they get zeros there.
+ * The transcript: the query's bytes stand at [start, end), where they were written, the answer
+ * at [end, end + len). Of very long queries only the last part is kept for reading. Reads that
+ * begin in a page before the start and reach into the exchange come from the kernel, which
+ * widens sendfile's reads to whole pages and throws away what nobody asked for: they get zeros
+ * there.
  *
- * Locks: the exchange's, inside its handle's; under it the callers', and the tenant's and below. One holds it from
- * before an exchange is posted until its queries ran, so that nobody finds an exchange without them.
+ * Locks: the exchange's, inside its handle's; under it the callers', and the tenant's and
+ * below. One holds it from before an exchange is posted until its queries ran, so that nobody
+ * finds an exchange without them.
  */
 #include "tree/exchange.h"
 
@@ -149,7 +151,10 @@ static void keep_asked_locked(struct exchange *ex, const void *p, size_t n) REQU
 		buf_drop_front(&ex->asked, ex->asked.len - KEEP_ASKED);
 }
 
-/* p NULL: the end of what was asked. A tenant that cannot be entered now fails the call, not the exchange. */
+/*
+ * p NULL: the end of what was asked. A tenant that cannot be entered now fails the call, not
+ * the exchange.
+ */
 static int run_locked(struct tree *t, struct exchange *ex, const void *p, size_t n, struct err *e)
 	REQUIRES(ex->lock)
 {
@@ -222,7 +227,10 @@ static int settle_locked(struct tree *t, struct exchange *ex, bool *ret_failed, 
 	return rc;
 }
 
-/* Somebody wants the answer: lock, settle. Whoever that was, a failure is then told to the writer, without the lock. */
+/*
+ * Somebody wants the answer: lock, settle. Whoever that was, a failure is then told to the
+ * writer, without the lock.
+ */
 struct wanted {
 	bool failed;
 	struct lineage writer;

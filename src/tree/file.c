@@ -1,8 +1,9 @@
 /*
- * file.c: the one table of files: name, where it is, mode, whose it is, what it needs of the tenant's status, what it does.
+ * file.c: the one table of files: name, where it is, mode, whose it is, what it needs of the
+ * tenant's status, what it does.
  *
- * Modes are given for every class; attr.c takes away what the directory above does not give (so `chmod 750 tenants/ID` lets a
- * group read and ask). The index is enum node_kind.
+ * Modes are given for every class; attr.c takes away what the directory above does not give (so
+ * `chmod 750 tenants/ID` lets a group read and ask). The index is enum node_kind.
  */
 #include <string.h>
 

@@ -1,8 +1,9 @@
 /*
  * file.h: inside the tree: the table of files, the handle, and what a file_*.c gives to be a file.
  *
- * Private to src/tree. One struct file_ops per user-visible kind of file; file.c holds the table by enum node_kind (name, mode,
- * scope, ops) that lookup, readdir and open share. Adding a file is a line in that table and a file_NAME.c.
+ * Private to src/tree. One struct file_ops per user-visible kind of file; file.c holds the
+ * table by enum node_kind (name, mode, scope, ops) that lookup, readdir and open share. Adding
+ * a file is a line in that table and a file_NAME.c.
  */
 #ifndef RV_TREE_FILE_H
 #define RV_TREE_FILE_H
@@ -23,50 +24,73 @@ struct tree {
 
 /* One open file. Allocated by handle.c, found by its index. */
 struct handle {
-	struct mutex lock;          /* held during every call of ops on it */
+	struct mutex lock; /* held during every call of ops on it */
 	struct node node;
 	const struct file_ops *ops;
-	int flags;                  /* of open(2) */
-	bool failed;                /* the last write or flush was refused */
-	bool has_snapshot;          /* counted in tree->snapshots */
-	bool outgrew;               /* the snapshot is longer than stat said last */
-	bool applied;               /* a control write was: a lone newline that follows is its end */
-	struct buf snapshot;        /* what reads give: rendered at open, stable */
-	void *state;                /* of ops; freed by ops->release */
+	int flags;           /* of open(2) */
+	bool failed;         /* the last write or flush was refused */
+	bool has_snapshot;   /* counted in tree->snapshots */
+	bool outgrew;        /* the snapshot is longer than stat said last */
+	bool applied;        /* a control write was: a lone newline that follows is its end */
+	struct buf snapshot; /* what reads give: rendered at open, stable */
+	void *state;         /* of ops; freed by ops->release */
 };
 
 struct file_ops {
 	/*
-	 * Renders the file's content as a reader would get it now; also gives st_size. NULL: not readable as a snapshot.
-	 * -ENODATA refuses the open (results).
+	 * Renders the file's content as a reader would get it now; also gives st_size. NULL:
+	 * not readable as a snapshot. -ENODATA refuses the open (results).
 	 */
-	int (*render)(struct tree *t, const struct caller *who, struct node n, struct buf *ret, struct err *e);
-	/* A control file: one whole write(2) of lines (at most LIMIT_CONTROL_WRITE bytes), applied entirely or not at all. */
-	int (*control)(struct tree *t, const struct caller *who, struct node n, const char *text, size_t len, struct err *e);
-	/* Files with a life of their own (query, ingest, vectors, delete) instead of control. All optional. */
+	int (*render)(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
+	              struct err *e);
+	/*
+	 * A control file: one whole write(2) of lines (at most LIMIT_CONTROL_WRITE bytes),
+	 * applied entirely or not at all.
+	 */
+	int (*control)(struct tree *t, const struct caller *who, struct node n, const char *text,
+	               size_t len, struct err *e);
+	/*
+	 * Files with a life of their own (query, ingest, vectors, delete) instead of control.
+	 * All optional.
+	 */
 	int (*open)(struct tree *t, const struct caller *who, struct handle *h, struct err *e);
-	int (*read)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, size_t n, struct buf *ret, struct err *e);
-	long (*write)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off, const void *p, size_t n, struct err *e);
-	int (*flush)(struct tree *t, const struct caller *who, struct handle *h, struct err *e); /* also fsync; NULL: noflush */
-	int (*truncate)(struct tree *t, const struct caller *who, struct handle *h, uint64_t size, struct err *e); /* h NULL: by path */
+	int (*read)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+	            size_t n, struct buf *ret, struct err *e);
+	long (*write)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+	              const void *p, size_t n, struct err *e);
+	/* also fsync; NULL: noflush */
+	int (*flush)(struct tree *t, const struct caller *who, struct handle *h, struct err *e);
+	/* h NULL: by path */
+	int (*truncate)(struct tree *t, const struct caller *who, struct handle *h, uint64_t size,
+	                struct err *e);
 	void (*release)(struct tree *t, struct handle *h);
 	/* The size for stat when render would be too dear (vectors/ID, receipts). */
-	int (*size)(struct tree *t, const struct caller *who, struct node n, uint64_t *ret, struct err *e);
+	int (*size)(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
+	            struct err *e);
 };
 
 /* One per file_*.c */
-extern const struct file_ops file_readme, file_version, file_top_stats, file_error;         /* file_text.c, file_stats.c, file_error.c */
+extern const struct file_ops file_readme, file_version, file_top_stats, file_error;
 extern const struct file_ops file_config, file_stats, file_integrity, file_quota, file_status;
 extern const struct file_ops file_query, file_results;
 extern const struct file_ops file_ingest, file_vector, file_delete;
 
 struct file_kind {
-	const char *name;           /* NULL: named by its item */
-	enum { SCOPE_TOP = 1, SCOPE_TENANT = 2, SCOPE_COLLECTION = 4 } scope; /* directories that hold it, or-ed: TENANT = tenants/ID, COLLECTION = collections/NAME */
-	mode_t mode;                /* type and permission bits */
-	bool roots;                 /* owned by root even in a tenant that was given away */
+	const char *name; /* NULL: named by its item */
+	enum {
+		/*
+		 * directories that hold it, or-ed: TENANT = tenants/ID, COLLECTION =
+		 * collections/NAME
+		 */
+		SCOPE_TOP = 1,
+		SCOPE_TENANT = 2,
+		SCOPE_COLLECTION = 4
+	} scope;
+	mode_t mode; /* type and permission bits */
+	bool roots;  /* owned by root even in a tenant that was given away */
 	bool per_caller;
-	enum tenant_access access_read, access_write; /* what opening for reading and writing needs of the status */
+	enum tenant_access access_read,
+		access_write;       /* what opening for reading and writing needs of the status */
 	const struct file_ops *ops; /* NULL: a directory */
 };
 
@@ -80,15 +104,23 @@ static inline uint32_t node_place(struct node n)
 	return n.number;
 }
 
-/* Directories with entries of their own; implemented in file_ingest.c and file_vectors.c, called by dir.c. */
+/*
+ * Directories with entries of their own; implemented in file_ingest.c and file_vectors.c,
+ * called by dir.c.
+ */
 struct dir_ops {
-	int (*lookup)(struct tree *t, const struct caller *who, struct inside *in, const char *name, struct node *ret, struct err *e);
+	int (*lookup)(struct tree *t, const struct caller *who, struct inside *in, const char *name,
+	              struct node *ret, struct err *e);
+	/* by item */
 	int (*next)(struct tree *t, struct inside *in, uint64_t after, size_t max,
-		    int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx, struct err *e); /* by item */
+	            int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
+	            struct err *e);
 	/* A node for a name that is about to be written; it need not exist afterwards. */
-	int (*create)(struct tree *t, const struct caller *who, struct inside *in, const char *name, struct node *ret, struct err *e);
+	int (*create)(struct tree *t, const struct caller *who, struct inside *in, const char *name,
+	              struct node *ret, struct err *e);
 	int (*unlink)(struct tree *t, struct inside *in, const char *name, struct err *e);
-	int (*rename)(struct tree *t, struct inside *in, const char *name, const char *new_name, unsigned flags, struct err *e);
+	int (*rename)(struct tree *t, struct inside *in, const char *name, const char *new_name,
+	              unsigned flags, struct err *e);
 };
 extern const struct dir_ops dir_ingest, dir_vectors;
 
@@ -98,8 +130,12 @@ void live_free(struct live *l);
 
 /* ---- shared by tree.c, dir.c, attr.c and xattr.c ---- */
 
-/* Enters what the node belongs to, if it is anything below tenants/; then tenant_leave() by tree_leave(). */
-int tree_enter(struct tree *t, struct node n, enum tenant_access access, struct inside *ret, struct err *e);
+/*
+ * Enters what the node belongs to, if it is anything below tenants/; then tenant_leave() by
+ * tree_leave().
+ */
+int tree_enter(struct tree *t, struct node n, enum tenant_access access, struct inside *ret,
+               struct err *e);
 void tree_leave(struct inside *in);
 /* Leaves the sentence in the caller's error file, counts the error, returns the code. */
 int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e);
@@ -107,13 +143,17 @@ int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, s
 int tree_node(uint64_t number, struct node *ret, struct err *e);
 
 /* tree_open() of a node that was resolved. */
-int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags, uint64_t *ret_handle, struct err *e);
+int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags,
+                   uint64_t *ret_handle, struct err *e);
 
 /* Owner and mode of a node's directory: of the tenant, the collection, or the top. */
-int attr_owner(struct tree *t, struct node n, struct owner *ret, uint64_t *ret_created_ns, struct err *e);
+int attr_owner(struct tree *t, struct node n, struct owner *ret, uint64_t *ret_created_ns,
+               struct err *e);
 /* Everything that lookup, getattr, mkdir, create and setattr answer about a node. */
-int attr_entry(struct tree *t, const struct caller *who, struct node n, struct tree_entry *ret, struct err *e);
-int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned what, const struct stat *to, struct err *e);
+int attr_entry(struct tree *t, const struct caller *who, struct node n, struct tree_entry *ret,
+               struct err *e);
+int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned what,
+             const struct stat *to, struct err *e);
 
 /* The collection cid of a further collection; the tenant's own is not found by name. */
 int dir_find_collection(struct inside *in, const char *name, uint32_t *ret_cid);

@@ -1,5 +1,6 @@
 /*
- * file_error.c: the file `error`: why the caller's last failing operation at this place failed. Empty when none did.
+ * file_error.c: the file `error`: why the caller's last failing operation at this place failed.
+ * Empty when none did.
  */
 #include <errno.h>
 
@@ -29,7 +30,10 @@ void error_post(struct tree *t, const struct caller *who, struct node n, const s
 	error_post_lineage(t, &l, node_place(n), e);
 }
 
-/* A query without newline has not failed yet when nobody wanted its answer and its handle is not released. */
+/*
+ * A query without newline has not failed yet when nobody wanted its answer and its handle is
+ * not released.
+ */
 static void settle_query(struct tree *t, const struct lineage *l, uint32_t place)
 {
 	struct post *p = callers_find(t->callers, l, place, POST_ANSWER);

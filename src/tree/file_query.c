@@ -1,13 +1,16 @@
 /*
  * file_query.c: the file `query`: a handle is a conversation, one exchange after the other.
  *
- * What is written where the last write ended, before anything of the answer was read, belongs to the same exchange: shells and cat
- * cut long writes anywhere. Any other write begins the next one, in the same memory where that can be. The exchange is posted to the
- * writer before its queries run, so that who opens `results` waits for them instead of finding an older answer.
+ * What is written where the last write ended, before anything of the answer was read, belongs
+ * to the same exchange: shells and cat cut long writes anywhere. Any other write begins the
+ * next one, in the same memory where that can be. The exchange is posted to the writer before
+ * its queries run, so that who opens `results` waits for them instead of finding an older
+ * answer.
  *
- * read(2) comes with the offset and size that were asked for. sendfile(2), as busybox cat uses it, comes through the page cache in whole pages,
- * and not at all beyond the size that the kernel knows, which a write sets to its own end. So it is told where the answer
- * ends, as long as a descriptor may be of that kind: until its first read that is not of whole pages.
+ * read(2) comes with the offset and size that were asked for. sendfile(2), as busybox cat uses
+ * it, comes through the page cache in whole pages, and not at all beyond the size that the
+ * kernel knows, which a write sets to its own end. So it is told where the answer ends, as long
+ * as a descriptor may be of that kind: until its first read that is not of whole pages.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -96,7 +99,10 @@ bool tree_grew(struct tree *t, uint64_t handle, uint64_t *ret_size)
 	*ret_size = 0;
 	if (!a->by_read && a->exchange)
 		*ret_size = exchange_extent(a->exchange, &waits);
-	/* How long the answer of a tail will be is not known. The first read that ends early tells the kernel. */
+	/*
+	 * How long the answer of a tail will be is not known. The first read that ends early
+	 * tells the kernel.
+	 */
 	if (waits)
 		*ret_size = (*ret_size + LIMIT_ANSWER_BYTES + PAGE) / PAGE * PAGE;
 	mutex_unlock(&h->lock);

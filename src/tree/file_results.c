@@ -1,5 +1,6 @@
 /*
- * file_results.c: the file `results`: the answer to what the caller, or the nearest of its ancestors, asked last.
+ * file_results.c: the file `results`: the answer to what the caller, or the nearest of its
+ * ancestors, asked last.
  */
 #include <errno.h>
 

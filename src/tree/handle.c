@@ -1,8 +1,9 @@
 /*
  * handle.c: open files by index, and what is known of the nodes they are open on.
  *
- * Handles live in chunks that never move, so that a look-up takes no lock: the kernel sends a handle's release only after its last
- * other request. Free ones are chained by index. Open nodes are kept in a small hash of chains.
+ * Handles live in chunks that never move, so that a look-up takes no lock: the kernel sends a
+ * handle's release only after its last other request. Free ones are chained by index. Open
+ * nodes are kept in a small hash of chains.
  *
  * Locks: handles.lock and snapshots.lock are innermost.
  */

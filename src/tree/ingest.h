@@ -1,8 +1,10 @@
 /*
- * ingest.h: what files in ingest/ and vectors/ share: a stream of bytes becomes batches, by the commit rules.
+ * ingest.h: what files in ingest/ and vectors/ share: a stream of bytes becomes batches, by the
+ * commit rules.
  *
- * What arrives between two commits is stored, searchable and durable together, or not at all. A commit happens at the end of a
- * write that ends with a newline and leaves exactly one line waiting, and at every flush. Private to src/tree.
+ * What arrives between two commits is stored, searchable and durable together, or not at all. A
+ * commit happens at the end of a write that ends with a newline and leaves exactly one line
+ * waiting, and at every flush. Private to src/tree.
  */
 #ifndef RV_TREE_INGEST_H
 #define RV_TREE_INGEST_H
@@ -15,10 +17,11 @@ struct intake;
 struct intake_options {
 	struct tenants *tenants;
 	uint32_t cid;
-	const char *name;        /* of the file: its ending tells the format, its stem the IDs; copied */
-	bool one_vector;         /* vectors/ID: name is the ID, and one vector may come */
-	uint64_t first_position;   /* `>>` goes on from the receipt's count */
-	struct receipt *receipt;   /* kept up to date and written with every commit; NULL: none (vectors/) */
+	const char *name; /* of the file: its ending tells the format, its stem the IDs; copied */
+	bool one_vector;  /* vectors/ID: name is the ID, and one vector may come */
+	uint64_t first_position; /* `>>` goes on from the receipt's count */
+	/* kept up to date and written with every commit; NULL: none (vectors/) */
+	struct receipt *receipt;
 	struct mutex *receipt_lock; /* guards *receipt against its readers; NULL with receipt */
 };
 
@@ -30,9 +33,16 @@ void intake_end(struct intake *in);
 /* Rejects what waits. NULL allowed. */
 void intake_free(struct intake *in);
 
-/* Takes n bytes at the offset or fails for good: everything that waits is rejected. append: offsets are not looked at. */
-long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, bool append, struct err *e);
-/* An extending truncate: zeros up to size in a binary format; shrinking to 0 on a fresh intake is nothing. */
+/*
+ * Takes n bytes at the offset or fails for good: everything that waits is rejected. append:
+ * offsets are not looked at.
+ */
+long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, bool append,
+                  struct err *e);
+/*
+ * An extending truncate: zeros up to size in a binary format; shrinking to 0 on a fresh intake
+ * is nothing.
+ */
 int intake_truncate(struct intake *in, uint64_t size, struct err *e);
 /* Takes the tail and commits. dying: of a signal, so what waits is rejected instead. Idempotent. */
 int intake_flush(struct intake *in, bool dying, struct err *e);

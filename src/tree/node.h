@@ -1,10 +1,11 @@
 /*
- * node.h: node numbers. A number says what a node is and needs no table, so it means the same after a restart.
+ * node.h: node numbers. A number says what a node is and needs no table, so it means the same
+ * after a restart.
  *
  *     bits 58-62 kind | bits 32-57 number of the tenant or collection | bits 0-31 item
  *
- * The item is a vector's number, a receipt's number, or the caller's for the files that every caller has of its own.
- * The root is 1, as FUSE wants it.
+ * The item is a vector's number, a receipt's number, or the caller's for the files that every
+ * caller has of its own. The root is 1, as FUSE wants it.
  */
 #ifndef RV_TREE_NODE_H
 #define RV_TREE_NODE_H
@@ -16,11 +17,12 @@
 enum node_kind {
 	NODE_ROOT,
 	/* top */
+	/* per caller */
 	NODE_TOP_README,
 	NODE_TOP_VERSION,
 	NODE_TOP_STATS,
-	NODE_TOP_ERROR,   /* per caller */
-	NODE_TENANTS,     /* directory */
+	NODE_TOP_ERROR,
+	NODE_TENANTS, /* directory */
 	/* a tenant or a further collection: number is its cid */
 	NODE_TENANT,      /* directory tenants/ID */
 	NODE_COLLECTIONS, /* directory tenants/ID/collections */
@@ -30,9 +32,9 @@ enum node_kind {
 	NODE_VECTORS,     /* directory */
 	NODE_VECTOR,      /* item: the ID's number */
 	NODE_DELETE,
-	NODE_QUERY,       /* per caller */
-	NODE_RESULTS,     /* per caller */
-	NODE_ERROR,       /* per caller */
+	NODE_QUERY,   /* per caller */
+	NODE_RESULTS, /* per caller */
+	NODE_ERROR,   /* per caller */
 	NODE_CONFIG,
 	NODE_STATS,
 	NODE_INTEGRITY,

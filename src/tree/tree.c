@@ -1,11 +1,13 @@
 /*
  * tree.c: operations on nodes and handles: attributes, open, read, write, flush, release.
  *
- * Each resolves the node, enters its tenant with what the table of files says the operation needs (so a status holds for handles
- * that were open before, too), and lets the file's ops do it. What readers get is rendered once, at open, except for files that read by
- * themselves. Directories are in dir.c.
+ * Each resolves the node, enters its tenant with what the table of files says the operation
+ * needs (so a status holds for handles that were open before, too), and lets the file's ops do
+ * it. What readers get is rendered once, at open, except for files that read by themselves.
+ * Directories are in dir.c.
  *
- * Lock order: a handle's lock, then whatever the ops take (live receipts, callers, tenant and below).
+ * Lock order: a handle's lock, then whatever the ops take (live receipts, callers, tenant and
+ * below).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -131,7 +133,10 @@ int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, s
 	return rc;
 }
 
-/* One failure of a handle is counted once: what is refused after it, and at its close, is the same one. */
+/*
+ * One failure of a handle is counted once: what is refused after it, and at its close, is the
+ * same one.
+ */
 static int handle_fail(struct tree *t, const struct caller *who, struct handle *h, bool again,
                        int rc, struct err *e)
 {
@@ -378,7 +383,10 @@ int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_
 	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
 }
 
-/* One write is one unit, wherever it is said to stand. Some programs write the newline by itself: it ends what was applied. */
+/*
+ * One write is one unit, wherever it is said to stand. Some programs write the newline by
+ * itself: it ends what was applied.
+ */
 static long write_control(struct tree *t, const struct caller *who, struct handle *h, const char *p,
                           size_t n, struct err *e)
 {
@@ -430,7 +438,10 @@ long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint6
 	return rc < 0 ? handle_fail(t, who, h, again, (int)rc, &e) : rc;
 }
 
-/* Not refused by a status here: what is committed asks for itself, and closing a file that was only read is always fine. */
+/*
+ * Not refused by a status here: what is committed asks for itself, and closing a file that was
+ * only read is always fine.
+ */
 int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 {
 	struct handle *h = handles_get(t->handles, handle);

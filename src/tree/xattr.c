@@ -1,9 +1,11 @@
 /*
- * xattr.c: the metadata of a vector as extended attributes: user.KEY of vectors/ID is the member KEY.
+ * xattr.c: the metadata of a vector as extended attributes: user.KEY of vectors/ID is the
+ * member KEY.
  *
- * A string member is given as its bytes, any other as its JSON. What is set is always a string (`setfattr -v 12` gives "12"):
- * an attribute has no type of its own, and guessing one would turn the string "12" of one client into the number of
- * another. Numbers, lists and objects are written as JSON lines to vectors/ID or ingest/.
+ * A string member is given as its bytes, any other as its JSON. What is set is always a string
+ * (`setfattr -v 12` gives "12"): an attribute has no type of its own, and guessing one would
+ * turn the string "12" of one client into the number of another. Numbers, lists and objects are
+ * written as JSON lines to vectors/ID or ingest/.
  */
 #include <errno.h>
 #include <linux/limits.h>
@@ -210,7 +212,10 @@ static int change_locked(struct tree *t, struct node n, const struct change *c, 
 	return rc;
 }
 
-/* JSON strings are UTF-8 without a 0 byte: what does not come back from one as it went in is refused. */
+/*
+ * JSON strings are UTF-8 without a 0 byte: what does not come back from one as it went in is
+ * refused.
+ */
 static int check_value(const struct change *c, struct err *e)
 {
 	struct buf text BUF_AUTO = BUF_INIT;

@@ -26,21 +26,21 @@ struct reader_ops {
 
 /* One array of JSON objects, split at its elements. */
 enum json_place {
-	JSON_LINES,     /* no array: an object a line */
-	JSON_OPEN,      /* before the [ */
-	JSON_FIRST,     /* after it: an element or ] */
-	JSON_NEXT,      /* after a comma: an element */
-	JSON_INSIDE,    /* an element */
-	JSON_AFTER,     /* after an element: a comma or ] */
-	JSON_CLOSED,    /* only white space may come */
+	JSON_LINES,  /* no array: an object a line */
+	JSON_OPEN,   /* before the [ */
+	JSON_FIRST,  /* after it: an element or ] */
+	JSON_NEXT,   /* after a comma: an element */
+	JSON_INSIDE, /* an element */
+	JSON_AFTER,  /* after an element: a comma or ] */
+	JSON_CLOSED, /* only white space may come */
 };
 
 struct json_split {
-	bool told;      /* place is known */
+	bool told; /* place is known */
 	enum json_place place;
-	size_t depth;   /* INSIDE: open brackets of the element; elsewhere these three are 0 */
+	size_t depth; /* INSIDE: open brackets of the element; elsewhere these three are 0 */
 	bool in_string;
-	bool escaped;   /* after a backslash */
+	bool escaped; /* after a backslash */
 };
 
 struct npy_state {
@@ -48,7 +48,7 @@ struct npy_state {
 	size_t length_low;   /* the lower 16 bits of header_bytes */
 	size_t header_bytes; /* 0: not known yet */
 	bool header_done;
-	char kind;           /* 'f', 'i', 'u' */
+	char kind; /* 'f', 'i', 'u' */
 	size_t item_bytes;
 	uint64_t n_rows;
 };
@@ -61,18 +61,18 @@ struct reader {
 	struct reader_sink sink;
 	char *name;
 	const struct reader_ops *ops; /* NULL: the format is not known yet */
-	struct buf carry;             /* the incomplete line, element or row; while ops is NULL all that came */
-	struct err failed;            /* code 0: nothing failed yet */
-	bool carry_given;             /* reader_take returned it: it is no longer wanted */
+	struct buf carry; /* the incomplete line, element or row; while ops is NULL all that came */
+	struct err failed; /* code 0: nothing failed yet */
+	bool carry_given;  /* reader_take returned it: it is no longer wanted */
 	bool tail_taken;
 
 	uint64_t first_position;
-	uint64_t n_records;           /* complete ones */
-	uint64_t n_lines;             /* complete ones, line formats */
+	uint64_t n_records; /* complete ones */
+	uint64_t n_lines;   /* complete ones, line formats */
 
-	float *v;                     /* room for v_cap floats */
+	float *v; /* room for v_cap floats */
 	size_t v_cap;
-	size_t dim;                   /* binary formats: of every row, 0: not known yet */
+	size_t dim; /* binary formats: of every row, 0: not known yet */
 
 	struct json_split json;
 	struct npy_state npy;
@@ -91,13 +91,14 @@ extern const struct reader_ops reader_bvecs;
  * mark).
  */
 int reader_tell(const struct reader *r, const char *p, size_t n, const struct reader_ops **ret,
-		size_t *ret_skip, struct err *e);
+                size_t *ret_skip, struct err *e);
 /* The same when no more bytes come: what looks like text is text; 0 is nothing but white space. */
 int reader_tell_short(const char *p, size_t n, const struct reader_ops **ret, size_t *ret_skip,
-		      struct err *e);
+                      struct err *e);
 
-bool reader_name_ends(const struct reader *r, const char *ending); /* whatever the case of its letters */
-int reader_reserve(struct reader *r, size_t dim, struct err *e);   /* room in r->v */
+/* whatever the case of its letters */
+bool reader_name_ends(const struct reader *r, const char *ending);
+int reader_reserve(struct reader *r, size_t dim, struct err *e); /* room in r->v */
 
 /* One record to the sink, at the next position. final: it is complete and counts. */
 int reader_give(struct reader *r, struct record *rec, bool final, struct err *e);
@@ -106,7 +107,8 @@ int reader_give(struct reader *r, struct record *rec, bool final, struct err *e)
  * Line formats: splits input at newlines and gives each line, without its end, to `line`, which
  * puts no line number into its errors: these two do.
  */
-typedef int reader_line(struct reader *r, const char *s, const char *end, bool final, struct err *e);
+typedef int reader_line(struct reader *r, const char *s, const char *end, bool final,
+                        struct err *e);
 int reader_feed_lines(struct reader *r, const char *p, size_t n, reader_line *line, struct err *e);
 int reader_tail_line(struct reader *r, reader_line *line, bool *ret_taken, struct err *e);
 bool reader_line_waits(const struct reader *r);
@@ -121,7 +123,8 @@ int reader_check_pending(const char *p, size_t n, struct err *e);
  */
 const char *reader_take(struct reader *r, const char **p, const char *end, size_t need);
 
-bool reader_in_piece(const struct reader *r); /* the last reader_take returned NULL with some bytes put aside */
+/* the last reader_take returned NULL with some bytes put aside */
+bool reader_in_piece(const struct reader *r);
 
 /* A binary format's dimension: in range, and the one that the collection has by now. */
 int reader_check_dimension(struct reader *r, uint64_t dim, struct err *e);

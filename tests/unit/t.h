@@ -1,6 +1,6 @@
 /*
- * t.h: what every unit test includes. cmocka 1.1.5 prints signed values as huge hex, so failures of calls that return -Exxx
- * are named here.
+ * t.h: what every unit test includes. cmocka 1.1.5 prints signed values as huge hex, so
+ * failures of calls that return -Exxx are named here.
  */
 #ifndef RV_TESTS_T_H
 #define RV_TESTS_T_H

@@ -1,6 +1,6 @@
 /*
- * t_store.h: a store in a directory of its own, for the tests of src/store. Vectors are made from (num, version), so that
- * what is read can be checked without a copy.
+ * t_store.h: a store in a directory of its own, for the tests of src/store. Vectors are made
+ * from (num, version), so that what is read can be checked without a copy.
  */
 #ifndef RV_TESTS_T_STORE_H
 #define RV_TESTS_T_STORE_H

@@ -1,7 +1,8 @@
 /*
- * Who gets which answer. The test process is the server: a thread takes requests from a socket, as the daemon takes them from
- * the kernel, and knows of the client nothing but the thread id. Clients are trees of real processes, some of them real
- * shells that start this program again as `test_callers ask N` and `test_callers read`.
+ * Who gets which answer. The test process is the server: a thread takes requests from a socket,
+ * as the daemon takes them from the kernel, and knows of the client nothing but the thread id.
+ * Clients are trees of real processes, some of them real shells that start this program again
+ * as `test_callers ask N` and `test_callers read`.
  */
 #include "t.h"
 

@@ -1,6 +1,7 @@
 /*
- * query, results and error as their files behave, with a tenant that is not one: what is searched for is answered by its first
- * number and by how many queries of the exchange came before.
+ * query, results and error as their files behave, with a tenant that is not one: what is
+ * searched for is answered by its first number and by how many queries of the exchange came
+ * before.
  */
 #include "t.h"
 

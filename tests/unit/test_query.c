@@ -1,4 +1,7 @@
-/* Queries as clients write them: every form, every place to cut the stream, everything that is refused. */
+/*
+ * Queries as clients write them: every form, every place to cut the stream, everything that is
+ * refused.
+ */
 #include "t.h"
 
 #include <errno.h>

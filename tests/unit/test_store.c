@@ -1,4 +1,7 @@
-/* test_store.c: what a store that nobody damages does: commits, reads, receipts, moving and compacting. */
+/*
+ * test_store.c: what a store that nobody damages does: commits, reads, receipts, moving and
+ * compacting.
+ */
 #include <sqlite3.h>
 
 #include "t_store.h"

@@ -1,5 +1,6 @@
 /*
- * test_store_crash.c: many committers at once, a writer that is killed, a disk that is full, tails that are cut off.
+ * test_store_crash.c: many committers at once, a writer that is killed, a disk that is full,
+ * tails that are cut off.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -319,7 +320,10 @@ static void copy_range(const char *from, const char *to, off_t start, off_t end)
 	free(p);
 }
 
-/* A whole extent, but with the salt of another segment, as somebody might store it as text: it counts for nothing. */
+/*
+ * A whole extent, but with the salt of another segment, as somebody might store it as text: it
+ * counts for nothing.
+ */
 static void planted_blocks_do_not_count(void **state)
 {
 	struct t_store *t = *state;

@@ -1,6 +1,6 @@
 /*
- * test_store_damage.c: one flipped bit anywhere is either found or means nothing; a disk that fails to sync; a witness that
- * knows more.
+ * test_store_damage.c: one flipped bit anywhere is either found or means nothing; a disk that
+ * fails to sync; a witness that knows more.
  */
 #include <dirent.h>
 #include <sqlite3.h>
