@@ -86,9 +86,19 @@ tour_ended() {
     [ ! -e "/proc/$TOUR_PID/exe" ] # nor has a zombie one
 }
 
+tour_unmounted() {
+    unmount_now || umount "$MNT" 2> /dev/null # the latter without /etc/mtab, which fusermount3 wants
+}
+
+# What stays mounted is emptied when bats removes the directory, so it does not stay.
 end_of_tour() {
-    poll 5 unmount_now
-    poll 30 tour_ended
+    local pid=$TOUR_PID
+    if ! poll 5 tour_unmounted || ! poll 30 tour_ended; then
+        TOUR_PID=
+        kill -9 "$pid"
+        umount -l "$MNT" || fusermount3 -uz "$MNT"
+        return 1
+    fi
     TOUR_PID=
 }
 
