@@ -25,8 +25,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 
-#define MAGIC	     "RVSECTS\n"
-#define VERSION	     1
+#define MAGIC        "RVSECTS\n"
+#define VERSION      1
 #define ALIGNMENT    64
 #define SECTIONS_MAX 4096
 #define BUFFER_BYTES (256u << 10)
@@ -60,7 +60,7 @@ struct sections_writer {
 	char *path;
 	char *tmp;
 	int fd;
-	uint64_t end;	     /* of what was given, buffered or not */
+	uint64_t end;        /* of what was given, buffered or not */
 	struct buf pending;  /* the bytes just below end */
 	struct entry *table; /* in the machine's byte order */
 	size_t n;
@@ -262,7 +262,7 @@ void sections_abort(struct sections_writer *w)
 struct sections_reader {
 	int fd;
 	uint64_t size;
-	void *map;	     /* NULL until all is checked */
+	void *map;           /* NULL until all is checked */
 	struct entry *table; /* in the machine's byte order */
 	size_t n;
 };
@@ -283,7 +283,7 @@ static int read_header(struct sections_reader *r, struct header *h, struct err *
 
 	if (r->size < sizeof(*h))
 		return err_set(e, -EILSEQ, "file is cut: %" PRIu64 " bytes, header has %zu",
-			       r->size, sizeof(*h));
+		               r->size, sizeof(*h));
 	rc = io_read_at(r->fd, h, sizeof(*h), 0);
 	if (rc < 0)
 		return read_failed(rc, e);
@@ -293,7 +293,7 @@ static int read_header(struct sections_reader *r, struct header *h, struct err *
 		return err_set(e, -EILSEQ, "header is damaged: checksum differs");
 	if (le32toh(h->version) != VERSION)
 		return err_set(e, -EILSEQ, "version %" PRIu32 ", expected %d", le32toh(h->version),
-			       VERSION);
+		               VERSION);
 	r->n = le32toh(h->n);
 	offset = le64toh(h->table_offset);
 	bytes = r->n * sizeof(struct entry);
@@ -301,7 +301,7 @@ static int read_header(struct sections_reader *r, struct header *h, struct err *
 		return err_set(e, -EILSEQ, "header is damaged: %zu sections", r->n);
 	if (offset > r->size || r->size - offset != bytes)
 		return err_set(e, -EILSEQ, "file has %" PRIu64 " bytes, header says %" PRIu64,
-			       r->size, offset + bytes);
+		               r->size, offset + bytes);
 	return 0;
 }
 

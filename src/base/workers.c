@@ -22,7 +22,7 @@ struct workers {
 	struct cond wake;
 	struct job *first; /* lock */
 	struct job **tail; /* lock */
-	bool stopping;	   /* lock */
+	bool stopping;     /* lock */
 
 	unsigned n_threads; /* const after workers_new */
 	pthread_t threads[];

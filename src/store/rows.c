@@ -379,7 +379,8 @@ int store_count_rows(struct store *s, uint32_t cid, uint64_t *ret, struct err *e
 	mutex_lock(&s->read);
 	rc = store_reader(s, e);
 	if (rc == 0)
-		rc = sql_number(&s->r, &n, e, "SELECT count(*) FROM rows WHERE cid = ?", "i", I(cid));
+		rc = sql_number(&s->r, &n, e, "SELECT count(*) FROM rows WHERE cid = ?", "i",
+		                I(cid));
 	mutex_unlock(&s->read);
 	*ret = (uint64_t)n;
 	return store_runtime(rc);

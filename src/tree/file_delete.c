@@ -17,7 +17,7 @@
 
 struct deletion {
 	struct buf lines;  /* what waits, the last line perhaps incomplete */
-	size_t n_lines;	   /* complete ones */
+	size_t n_lines;    /* complete ones */
 	size_t line_start; /* of the incomplete last one */
 	struct err failed;
 };
@@ -51,7 +51,7 @@ static int take_lines(struct deletion *d, struct err *e)
 
 		if (len > LIMIT_ID)
 			return err_set(e, -EINVAL, "line %zu: an ID has at most %d bytes",
-				       d->n_lines + 1, LIMIT_ID);
+			               d->n_lines + 1, LIMIT_ID);
 		if (!end)
 			return 0;
 		if (len > 0)
@@ -81,7 +81,7 @@ static size_t split(const struct deletion *d, struct id_ref *refs)
 }
 
 static int remove_refs(struct tree *t, uint32_t cid, const struct id_ref *refs, size_t n,
-		       struct err *e)
+                       struct err *e)
 {
 	uint64_t n_removed;
 	struct inside in;
@@ -126,7 +126,7 @@ static int refuse_failed(const struct deletion *d, struct err *e)
 }
 
 static long delete_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-			 const void *p, size_t n, struct err *e)
+                         const void *p, size_t n, struct err *e)
 {
 	struct deletion *d = h->state;
 	int rc;
@@ -161,7 +161,7 @@ static int delete_flush(struct tree *t, const struct caller *who, struct handle 
 	}
 	if (tail > 0)
 		rc = vector_id_check(d->lines.data + d->line_start,
-				     chomp(d->lines.data + d->line_start, tail), e);
+		                     chomp(d->lines.data + d->line_start, tail), e);
 	if (rc == 0)
 		rc = commit(t, h, d, e);
 	return fail(d, rc, e);

@@ -23,7 +23,7 @@ struct live_receipt {
 	struct live_receipt *next;
 	uint32_t cid;
 	unsigned n_writers; /* live->lock */
-	bool forgotten;	    /* live->lock; removed by name while being written */
+	bool forgotten;     /* live->lock; removed by name while being written */
 	struct mutex lock;  /* receipt */
 	struct receipt receipt;
 };
@@ -147,7 +147,7 @@ static void live_trim_locked(struct live *l) REQUIRES(l->lock)
 
 /* With n_writers of 0 it waits for its first one. */
 static int live_add(struct live *l, uint32_t cid, const struct receipt *receipt, unsigned n_writers,
-		    struct live_receipt **ret)
+                    struct live_receipt **ret)
 {
 	struct live_receipt *r = mem_zalloc(1, sizeof(*r));
 
@@ -189,7 +189,7 @@ static bool live_drop(struct live *l, struct live_receipt *r)
 /* ---- receipts ---- */
 
 static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct receipt *ret,
-		       struct err *e)
+                       struct err *e)
 {
 	struct inside in;
 	int rc;
@@ -201,19 +201,18 @@ static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct rec
 		return rc;
 	rc = engine_receipt_by_number(in.engine, cid, number, ret, e);
 	tenant_leave(&in);
-	if (rc == 0 &&
-	    ret->state ==
-		    /* nobody writes it: its writer and the daemon were ended */
-		    RECEIPT_INGESTING) {
+	if (rc == 0 && ret->state ==
+	                       /* nobody writes it: its writer and the daemon were ended */
+	                       RECEIPT_INGESTING) {
 		ret->state = RECEIPT_REJECTED;
 		snprintf(ret->error, sizeof(ret->error),
-			 "the filesystem ended before the file did");
+		         "the filesystem ended before the file did");
 	}
 	return rc;
 }
 
 static int render_receipt(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-			  struct err *e)
+                          struct err *e)
 {
 	static const char *const states[] = { "ingesting", "committed", "rejected" };
 	struct receipt r;
@@ -222,9 +221,9 @@ static int render_receipt(struct tree *t, const struct caller *who, struct node 
 	if (rc < 0)
 		return rc;
 	buf_addf(ret, "state %s\nvectors %llu\nreplaced %llu\nbytes %llu\nseconds %llu.%03llu\n",
-		 states[r.state], (unsigned long long)r.vectors, (unsigned long long)r.replaced,
-		 (unsigned long long)r.bytes, (unsigned long long)(r.ns / 1000000000u),
-		 (unsigned long long)(r.ns / 1000000u % 1000u));
+	         states[r.state], (unsigned long long)r.vectors, (unsigned long long)r.replaced,
+	         (unsigned long long)r.bytes, (unsigned long long)(r.ns / 1000000000u),
+	         (unsigned long long)(r.ns / 1000000u % 1000u));
 	if (r.batches > 1)
 		buf_addf(ret, "batches %llu\n", (unsigned long long)r.batches);
 	if (r.state == RECEIPT_REJECTED)
@@ -335,7 +334,7 @@ static int ingest_open(struct tree *t, const struct caller *who, struct handle *
 }
 
 static long ingest_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-			 const void *p, size_t n, struct err *e)
+                         const void *p, size_t n, struct err *e)
 {
 	struct writer *w = h->state;
 
@@ -350,7 +349,7 @@ static int ingest_flush(struct tree *t, const struct caller *who, struct handle 
 }
 
 static int ingest_truncate(struct tree *t, const struct caller *who, struct handle *h,
-			   uint64_t size, struct err *e)
+                           uint64_t size, struct err *e)
 {
 	struct writer *w = h ? h->state : NULL;
 
@@ -383,7 +382,7 @@ const struct file_ops file_ingest = {
 /* ---- the directory ---- */
 
 static int ingest_lookup(struct tree *t, const struct caller *who, struct inside *in,
-			 const char *name, struct node *ret, struct err *e)
+                         const char *name, struct node *ret, struct err *e)
 {
 	struct live_receipt *live;
 	struct receipt r;
@@ -404,8 +403,8 @@ static int ingest_lookup(struct tree *t, const struct caller *who, struct inside
 
 /* Stored and live receipts, merged by number; what is live wins. */
 static int ingest_next(struct tree *t, struct inside *in, uint64_t after, size_t max,
-		       int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
-		       struct err *e)
+                       int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
+                       struct err *e)
 {
 	uint32_t at = (uint32_t)after;
 
@@ -434,7 +433,7 @@ static int ingest_next(struct tree *t, struct inside *in, uint64_t after, size_t
  * there.
  */
 static int ingest_create(struct tree *t, const struct caller *who, struct inside *in,
-			 const char *name, struct node *ret, struct err *e)
+                         const char *name, struct node *ret, struct err *e)
 {
 	struct receipt r = { .state = RECEIPT_INGESTING };
 	int rc = vector_id_check(name, strlen(name), e);
@@ -487,7 +486,7 @@ static bool live_rename(struct live *l, uint32_t cid, const char *name, const ch
 }
 
 static int ingest_rename(struct tree *t, struct inside *in, const char *name, const char *new_name,
-			 unsigned flags, struct err *e)
+                         unsigned flags, struct err *e)
 {
 	struct receipt r;
 	bool live;

@@ -17,13 +17,13 @@ static int vector_node(uint32_t cid, uint64_t num, struct node *ret, struct err 
 {
 	if (num > UINT32_MAX)
 		return err_set(e, -ENOSPC, "the collection has used up its %u numbers for IDs",
-			       UINT32_MAX);
+		               UINT32_MAX);
 	*ret = (struct node){ NODE_VECTOR, cid, (uint32_t)num };
 	return 0;
 }
 
 static int render_vector(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
-			 struct err *e)
+                         struct err *e)
 {
 	struct inside in;
 	int rc = tenant_enter(t->tenants, n.number, TENANT_READ, &in, e);
@@ -37,7 +37,7 @@ static int render_vector(struct tree *t, const struct caller *who, struct node n
 
 /* A file that is open and not written yet has no size. */
 static int vector_size(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
-		       struct err *e)
+                       struct err *e)
 {
 	struct vector_info info;
 	struct inside in;
@@ -70,7 +70,9 @@ static int vector_id_of(struct tree *t, struct node n, char id[LIMIT_ID + 1], st
 
 static int vector_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
-	struct intake_options o = { .tenants = t->tenants, .cid = h->node.number, .one_vector = true };
+	struct intake_options o = { .tenants = t->tenants,
+		                    .cid = h->node.number,
+		                    .one_vector = true };
 	struct intake *intake;
 	char id[LIMIT_ID + 1];
 	int rc;
@@ -88,7 +90,7 @@ static int vector_open(struct tree *t, const struct caller *who, struct handle *
 }
 
 static long vector_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-			 const void *p, size_t n, struct err *e)
+                         const void *p, size_t n, struct err *e)
 {
 	return intake_write(h->state, off, p, n, (h->flags & O_APPEND) != 0, e);
 }
@@ -99,7 +101,7 @@ static int vector_flush(struct tree *t, const struct caller *who, struct handle 
 }
 
 static int vector_truncate(struct tree *t, const struct caller *who, struct handle *h,
-			   uint64_t size, struct err *e)
+                           uint64_t size, struct err *e)
 {
 	return h && h->state ? intake_truncate(h->state, size, e) : 0;
 }
@@ -122,7 +124,7 @@ const struct file_ops file_vector = {
 /* ---- the directory ---- */
 
 static int vectors_lookup(struct tree *t, const struct caller *who, struct inside *in,
-			  const char *name, struct node *ret, struct err *e)
+                          const char *name, struct node *ret, struct err *e)
 {
 	uint64_t num;
 	int rc = engine_lookup(in->engine, in->cid, name, strlen(name), &num);
@@ -143,8 +145,8 @@ static int list_one(void *ctx, const struct vector_info *v)
 }
 
 static int vectors_next(struct tree *t, struct inside *in, uint64_t after, size_t max,
-			int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
-			struct err *e)
+                        int (*cb)(void *ctx, const char *name, uint32_t item), void *ctx,
+                        struct err *e)
 {
 	struct listing l = { cb, ctx };
 
@@ -152,7 +154,7 @@ static int vectors_next(struct tree *t, struct inside *in, uint64_t after, size_
 }
 
 static int vectors_create(struct tree *t, const struct caller *who, struct inside *in,
-			  const char *name, struct node *ret, struct err *e)
+                          const char *name, struct node *ret, struct err *e)
 {
 	uint64_t num;
 	int rc = vector_id_check(name, strlen(name), e);
@@ -174,7 +176,7 @@ static int vectors_unlink(struct tree *t, struct inside *in, const char *name, s
 }
 
 static int vectors_rename(struct tree *t, struct inside *in, const char *name, const char *new_name,
-			  unsigned flags, struct err *e)
+                          unsigned flags, struct err *e)
 {
 	return err_set(
 		e, -EINVAL,

@@ -184,7 +184,7 @@ static void expect_json(const char *s, size_t n, const char *json)
 }
 
 #define JSON(s, json) expect_json(s, sizeof(s) - 1, json)
-#define FFFD	      "\xef\xbf\xbd"
+#define FFFD          "\xef\xbf\xbd"
 
 static void test_json_string(void **state)
 {
@@ -198,10 +198,10 @@ static void test_json_string(void **state)
 	     "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"");
 	JSON("x\x80y", "\"x" FFFD "y\"");
 	JSON("\xff\xfe", "\"" FFFD FFFD "\"");
-	JSON("\xc0\x80", "\"" FFFD FFFD "\"");			 /* overlong */
-	JSON("\xe0\x9f\xbf", "\"" FFFD FFFD FFFD "\"");		 /* overlong */
+	JSON("\xc0\x80", "\"" FFFD FFFD "\"");                   /* overlong */
+	JSON("\xe0\x9f\xbf", "\"" FFFD FFFD FFFD "\"");          /* overlong */
 	JSON("\xf0\x8f\xbf\xbf", "\"" FFFD FFFD FFFD FFFD "\""); /* overlong */
-	JSON("\xed\xa0\x80", "\"" FFFD FFFD FFFD "\"");		 /* surrogate */
+	JSON("\xed\xa0\x80", "\"" FFFD FFFD FFFD "\"");          /* surrogate */
 	JSON("\xf4\x90\x80\x80", "\"" FFFD FFFD FFFD FFFD "\""); /* above U+10FFFF */
 	JSON("\xf5\x80\x80\x80", "\"" FFFD FFFD FFFD FFFD "\"");
 	JSON("\xc3", "\"" FFFD "\""); /* cut */
@@ -301,7 +301,7 @@ static void test_map_many(void **state)
 		assert_true(map_remove(&m, map_hash_u64(i), NULL, NULL));
 	for (uint64_t i = 0; i < 100001; i++)
 		assert_int_equal(map_find(&m, map_hash_u64(i), NULL, NULL, &got) && got == i,
-				 i % 2 == 1);
+		                 i % 2 == 1);
 	map_release(&m);
 }
 
@@ -420,7 +420,7 @@ static void test_cond_times_out(void **state)
 struct turns {
 	struct rwlock lock;
 	int writer_done; /* lock */
-	int reader_saw;	 /* of the reader that came after the writer */
+	int reader_saw;  /* of the reader that came after the writer */
 };
 
 static void *turn_write(void *arg)

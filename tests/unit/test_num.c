@@ -77,7 +77,7 @@ static void expect_random_digits(void)
 	text[n] = '\0';
 	if (next_random() % 2)
 		snprintf(text + n, sizeof(text) - n, "%c%d", "eE"[next_random() % 2],
-			 (int)(next_random() % 120) - 70);
+		         (int)(next_random() % 120) - 70);
 	expect_float(text);
 }
 
@@ -174,8 +174,8 @@ static void expect_stop(const char *text, size_t n_read, float want)
 
 static void test_parse_float_stops(void **state)
 {
-	static const char *const none[] = { "",	  "-",	 "+",	".",   "-.",  "e5", ".e5",
-					    " 1", "inf", "nan", "--1", "+-1", "x",  "-inf" };
+	static const char *const none[] = { "",   "-",   "+",   ".",   "-.",  "e5", ".e5",
+		                            " 1", "inf", "nan", "--1", "+-1", "x",  "-inf" };
 	float v = 17;
 
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
