@@ -131,8 +131,10 @@ coverage: ## lines that the tests reach, by room
 	$(MAKE) --no-print-directory COVERAGE=1 check-unit check-bats
 	@tests/coverage.sh build/coverage
 
-bench: all ## what docs/BENCHMARKS.md shows
-	$(BIN)/ruvector-bench $(BENCH)
+# base.fvecs, query.fvecs, gt.ivecs and gt_distance.fvecs, cosine
+BENCH_DATA ?= $(wildcard ../shared/data/debpkg)
+bench: all ## what docs/BENCHMARKS.md shows, on the vectors in BENCH_DATA=DIR
+	@RV_BIN=$(abspath $(BIN)) tools/bench.sh "$(BENCH_DATA)"
 
 DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md)
 MAN1 := $(wildcard docs/man/*.1)

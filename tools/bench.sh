@@ -1,0 +1,41 @@
+#!/bin/sh
+# `make bench`: the figures of docs/BENCHMARKS.md on the vectors in DIR: the index alone, the mount by every way of
+# asking, and a held descriptor with client and server on one core.
+set -eu
+
+data=${1:-}
+if [ ! -r "$data/base.fvecs" ]; then
+    echo "bench: make bench BENCH_DATA=DIR, DIR with base.fvecs query.fvecs gt.ivecs gt_distance.fvecs (cosine)" >&2
+    exit 2
+fi
+work=$(mktemp -d)
+mnt=$work/mnt
+mkdir "$mnt"
+clean_up() {
+    umount "$mnt" 2>/dev/null || fusermount3 -u "$mnt" 2>/dev/null || :
+    rm -rf --one-file-system "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+queries="--query $data/query.fvecs --truth $data/gt.ivecs"
+
+echo "# the index alone, two threads build, one asks"
+"$RV_BIN/ruvector-bench" index --base "$data/base.fvecs" $queries --metric cosine --ef 16,32,64,128,256 --threads 2
+
+echo "# through the mount"
+"$RV_BIN/ruvectorfs" "$work/data" "$mnt"
+mkdir "$mnt/tenants/bench"
+"$RV_BIN/ruvector-bench" mount --root "$mnt/tenants/bench" --base "$data/base.fvecs" $queries \
+    --distance "$data/gt_distance.fvecs"
+
+echo "# exact=1"
+"$RV_BIN/ruvector-bench" mount --root "$mnt/tenants/bench" $queries --distance "$data/gt_distance.fvecs" \
+    --form held --options exact=1
+
+echo "# a held descriptor, client and server on one core; query_us is the core's own time"
+umount "$mnt" 2>/dev/null || fusermount3 -u "$mnt"
+"$RV_BIN/ruvectorfs" "$work/data" "$mnt"
+"$RV_BIN/ruvector-bench" mount --root "$mnt/tenants/bench" $queries --distance "$data/gt_distance.fvecs" \
+    --form held --pin 0 --server "$(sed -n 's/^server_pid //p' "$mnt/stats")"
+sed -n '/^query_us/p' "$mnt/tenants/bench/stats"
