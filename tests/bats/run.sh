@@ -23,7 +23,7 @@ for file in "$@"; do
     case $file in */*) ;; *) file=$here/$file ;; esac
     expected=$(bats --count "$file") || expected=0
     echo "# ${file##*/}: $expected tests"
-    timeout -k 10 "${BATS_FILE_TIMEOUT:-900}" bats --tap "$file" 2>&1 | tee "$out.tap" | grep -v '^1\.\.'
+    timeout -k 10 "${BATS_FILE_TIMEOUT:-900}" bats --tap "$file" 2>&1 | tee "$out.tap" | grep --line-buffered -v '^1\.\.'
     cat "$out.tap" >> "$out"
     ran=$(grep -cE '^(not )?ok ' "$out.tap")
     rm -f "$out.tap"
