@@ -7,7 +7,7 @@ done | awk -F"['%:]" '
     /^File / { split($2, p, "/"); room = $2 ~ /^src\/[a-z]*\/.*\.c$/ ? p[2] : $2 ~ /^mount\/.*\.c$/ ? "mount" : "" }
     /^Lines executed/ && room {
         n = $0; sub(/.* of /, "", n)
-        lines[room] += n; hit[room] += n * $3 / 100; room = ""
+        lines[room] += n; hit[room] += n * $2 / 100; room = ""
     }
     END {
         for (r in lines) { printf "%-10s %6d lines %5.1f %%\n", r, lines[r], 100 * hit[r] / lines[r]; all += lines[r]; got += hit[r] }
