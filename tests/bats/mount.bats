@@ -254,6 +254,50 @@ background_ended() {
     assert_output --partial "Permission denied"
 }
 
+# Run by an ordinary user in the directory that it owns.
+ordinary_user() {
+    set -e
+    local pid
+    for i in 1 2; do
+        timeout -k 5 60 ./ruvectorfs data mnt
+        mkdir "mnt/tenants/t$i"
+        echo 1 2 > "mnt/tenants/t$i/ingest/a"
+        pid=$(cut -d' ' -f1 data/lock)
+        [ "$(stat -c %u "/proc/$pid")" = "$(id -u)" ]
+        [ $i = 2 ] || kill -9 "$pid"
+    done
+    ls mnt/tenants
+    fusermount3 -u mnt
+    for i in $(seq 1000); do
+        kill -0 "$pid" 2> /dev/null || return 0
+        sleep 0.02
+    done
+    return 1
+}
+
+@test "an ordinary user mounts, replaces a dead mount, unmounts" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to become another user"
+    local home
+    home=$(mktemp -d "${TMPDIR:-/tmp}/ruvectorfs-bats.XXXXXX")
+    cp "$RV_BIN/ruvectorfs" "$home" # who runs the tests may keep the rest to themselves
+    mkdir "$home/mnt"
+    chown -R 65534:65534 "$home"
+    export -f ordinary_user
+    cd "$home"
+    if as_user 65534:65534 test -w /dev/fuse; then
+        run as_user 65534:65534 bash -c ordinary_user 3>&-
+    else # everybody may open it where people work, but not in every place where tests run
+        mknod -m 666 fuse c 10 229
+        run unshare -m bash -c 'mount --bind fuse /dev/fuse &&
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -c ordinary_user' 3>&-
+    fi
+    cd /
+    rm -r "$home"
+    assert_success
+    assert_line t1
+    assert_line t2
+}
+
 @test "the top: files, owners, modes" {
     mount_fs
     cd "$MNT"
