@@ -92,8 +92,9 @@ static bool entry_visible(const struct collection *c, uint32_t entry)
 	return idtable_at(&c->ids, entry)->slot != ROW_NONE;
 }
 
-int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
-                       struct err *e)
+/* visible: only an ID that has a version. */
+static int describe_num(struct engine *en, uint32_t cid, uint64_t num, bool visible,
+                        struct vector_info *ret, struct err *e)
 {
 	struct collection *c;
 	uint32_t entry;
@@ -104,7 +105,7 @@ int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vec
 		return rc;
 	rwlock_read(&c->lock);
 	mutex_lock(&c->mu);
-	there = idtable_find_num(&c->ids, num, &entry) && entry_visible(c, entry);
+	there = idtable_find_num(&c->ids, num, &entry) && (!visible || entry_visible(c, entry));
 	if (there)
 		vector_describe(c, entry, ret);
 	mutex_unlock(&c->mu);
@@ -113,25 +114,16 @@ int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vec
 	return there ? 0 : err_no_vector(e);
 }
 
+int engine_stat_vector(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
+                       struct err *e)
+{
+	return describe_num(en, cid, num, true, ret, e);
+}
+
 int engine_number_id(struct engine *en, uint32_t cid, uint64_t num, struct vector_info *ret,
                      struct err *e)
 {
-	struct collection *c;
-	uint32_t entry;
-	bool there;
-	int rc = collection_enter(en, cid, &c, e);
-
-	if (rc < 0)
-		return rc;
-	rwlock_read(&c->lock);
-	mutex_lock(&c->mu);
-	there = idtable_find_num(&c->ids, num, &entry);
-	if (there)
-		vector_describe(c, entry, ret);
-	mutex_unlock(&c->mu);
-	rwlock_read_unlock(&c->lock);
-	collection_leave(c);
-	return there ? 0 : err_no_vector(e);
+	return describe_num(en, cid, num, false, ret, e);
 }
 
 /* One row from the store, checked. */

@@ -26,7 +26,7 @@
 #include "tree/ingest.h"
 
 #define TOKEN_SIZE 16
-#define GAP_MAX	   (1ull << 30) /* bytes of zeros that one write or truncate may imply */
+#define GAP_MAX    (1ull << 30) /* bytes of zeros that one write or truncate may imply */
 
 struct held_record {
 	bool present;
@@ -44,8 +44,8 @@ struct intake {
 	struct held_record first;
 	uint64_t pos; /* the offset that the next write must have */
 	uint64_t started_ns;
-	bool is_array;		    /* a JSON array is one batch, however its lines fall */
-	bool saw_content;	    /* a byte that is not white space */
+	bool is_array;              /* a JSON array is one batch, however its lines fall */
+	bool saw_content;           /* a byte that is not white space */
 	char tail_id[LIMIT_ID + 1]; /* stored for a tail; "" when there is none to supersede */
 	uint64_t tail_position;
 	bool taking_tail;  /* the record that comes is the tail's */
@@ -87,7 +87,10 @@ static size_t strip_ending(const char *name, size_t n)
 	return n;
 }
 
-/* A vector's own file is named by its ID, whatever that looks like, and its content tells its format. */
+/*
+ * A vector's own file is named by its ID, whatever that looks like, and its content tells its
+ * format.
+ */
 static int set_names(struct intake *in, struct buf *ret_name, struct err *e)
 {
 	const char *name = in->o.name;
@@ -107,13 +110,14 @@ static int set_names(struct intake *in, struct buf *ret_name, struct err *e)
 
 /* ---- the receipt ---- */
 
-static void receipt_lock(struct intake *in)
+/* vectors/ has no receipt, and then no lock. */
+static NO_TSA void receipt_lock(struct intake *in)
 {
 	if (in->o.receipt)
 		mutex_lock(in->o.receipt_lock);
 }
 
-static void receipt_unlock(struct intake *in)
+static NO_TSA void receipt_unlock(struct intake *in)
 {
 	if (in->o.receipt)
 		mutex_unlock(in->o.receipt_lock);
@@ -317,7 +321,7 @@ static bool tail_set_dimension(struct intake *in, size_t dim)
 	if (tenant_enter(in->o.tenants, in->o.cid, TENANT_READ, &inside, NULL) < 0)
 		return false;
 	alone = engine_collection_info(inside.engine, in->o.cid, &info) == 0 && info.vectors == 1 &&
-		info.config.dimension != dim;
+	        info.config.dimension != dim;
 	tenant_leave(&inside);
 	return alone;
 }
@@ -348,8 +352,7 @@ static int name_record(struct intake *in, struct record *r, char *id, size_t cap
 	if (in->o.one_vector) {
 		if (r->position > 0)
 			return err_set(e, -EINVAL, "a file in vectors/ holds one vector");
-		if (r->id && (r->id_len != strlen(in->stem) ||
-			      memcmp(r->id, in->stem, r->id_len)))
+		if (r->id && (r->id_len != strlen(in->stem) || memcmp(r->id, in->stem, r->id_len)))
 			return err_set(e, -EINVAL, "id is not the file's name");
 		r->id = in->stem;
 		r->id_len = strlen(in->stem);
@@ -465,8 +468,8 @@ void intake_end(struct intake *in)
 	if (!receipt_is_open(in))
 		return;
 	receipt_rejected(in, waiting(in) > 0 || reader_waits(in->reader)
-				     ? "closed before its end was complete"
-				     : "the file is empty");
+	                             ? "closed before its end was complete"
+	                             : "the file is empty");
 }
 
 void intake_free(struct intake *in)
@@ -547,7 +550,7 @@ static int feed_zeros(struct intake *in, uint64_t n, struct err *e)
 
 	if (n > GAP_MAX)
 		return err_set(e, -EFBIG, "hole of %llu bytes, at most %llu", (unsigned long long)n,
-			       GAP_MAX);
+		               GAP_MAX);
 	while (n > 0) {
 		size_t part = n < sizeof(zeros) ? (size_t)n : sizeof(zeros);
 		int rc = feed(in, zeros, part, e);
@@ -567,8 +570,8 @@ static int seek_to(struct intake *in, uint64_t off, struct err *e)
 	if (off > in->pos && is_binary(in))
 		return feed_zeros(in, off - in->pos, e);
 	return err_set(e, -EINVAL,
-		       "write at offset %llu, expected %llu: writes must follow each other",
-		       (unsigned long long)off, (unsigned long long)in->pos);
+	               "write at offset %llu, expected %llu: writes must follow each other",
+	               (unsigned long long)off, (unsigned long long)in->pos);
 }
 
 static int refuse_failed(const struct intake *in, struct err *e)
@@ -579,7 +582,7 @@ static int refuse_failed(const struct intake *in, struct err *e)
 }
 
 long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, bool append,
-		  struct err *e)
+                  struct err *e)
 {
 	struct err why = { 0 };
 	int rc;
