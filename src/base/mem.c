@@ -79,7 +79,7 @@ void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes)
 		p = mremap(old, old_bytes, new_bytes, MREMAP_MAYMOVE);
 	else
 		p = mmap(NULL, new_bytes, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
 }
 

@@ -19,15 +19,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIGITS_U64  19	       /* decimal digits that always fit into 64 bits */
-#define POWER_MAX   60	       /* 1e-60 * 10^19 is below every float */
-#define RISK	    8	       /* three roundings make at most 3 ulp; the rest is margin */
-#define MIDDLE	    0x10000000 /* the 29 bits that a float lacks, half way */
-#define DIGITS_SLOW 128	       /* the middle of two floats has at most 113 digits */
+#define DIGITS_U64  19         /* decimal digits that always fit into 64 bits */
+#define POWER_MAX   60         /* 1e-60 * 10^19 is below every float */
+#define RISK        8          /* three roundings make at most 3 ulp; the rest is margin */
+#define MIDDLE      0x10000000 /* the 29 bits that a float lacks, half way */
+#define DIGITS_SLOW 128        /* the middle of two floats has at most 113 digits */
 
 /* Correctly rounded; exact up to 1e22. */
 static const double power_of_ten[POWER_MAX + 1] = {
-	1e0,  1e1,  1e2,  1e3,	1e4,  1e5,  1e6,  1e7,	1e8,  1e9,  1e10, 1e11, 1e12,
+	1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11, 1e12,
 	1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22, 1e23, 1e24, 1e25,
 	1e26, 1e27, 1e28, 1e29, 1e30, 1e31, 1e32, 1e33, 1e34, 1e35, 1e36, 1e37, 1e38,
 	1e39, 1e40, 1e41, 1e42, 1e43, 1e44, 1e45, 1e46, 1e47, 1e48, 1e49, 1e50, 1e51,
