@@ -30,7 +30,7 @@ static void put(struct err *e, const char *text)
 int err_set(struct err *e, int code, const char *fmt, ...)
 {
 	char text[ERR_TEXT_MAX +
-		  4]; /* a sequence that is cut at the end of e->text is whole here */
+	          4]; /* a sequence that is cut at the end of e->text is whole here */
 	va_list ap;
 
 	if (!e)

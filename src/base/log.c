@@ -18,8 +18,8 @@
 #define LINE_MAX_BYTES 2048
 
 static int max_level = LOG_LEVEL_INFO; /* atomic, relaxed */
-static bool to_syslog;		       /* atomic, relaxed */
-static char syslog_ident[64];	       /* openlog keeps the pointer */
+static bool to_syslog;                 /* atomic, relaxed */
+static char syslog_ident[64];          /* openlog keeps the pointer */
 
 void log_to_stderr(void)
 {
@@ -49,7 +49,7 @@ static size_t put_head(char *line, size_t max, enum log_level level)
 	gmtime_r(&s, &tm);
 	n = strftime(line, max, "%Y-%m-%dT%H:%M:%S", &tm);
 	n += (size_t)snprintf(line + n, max - n,
-			      ".%03uZ %s: ", (unsigned)(ns % 1000000000 / 1000000), name[level]);
+	                      ".%03uZ %s: ", (unsigned)(ns % 1000000000 / 1000000), name[level]);
 	return n;
 }
 
