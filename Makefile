@@ -55,7 +55,7 @@ SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch])
 
 .DEFAULT_GOAL := all
 .PHONY: all deps test unit-programs check-unit check-bats check-san check-headers check-layers check-format check-tsa \
-	coverage bench demo install uninstall dist clean help
+	coverage bench bench-peers demo install uninstall dist clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -131,10 +131,22 @@ coverage: ## lines that the tests reach, by room
 	$(MAKE) --no-print-directory COVERAGE=1 check-unit check-bats
 	@tests/coverage.sh build/coverage
 
-# base.fvecs, query.fvecs, gt.ivecs and gt_distance.fvecs, cosine
+# base.fvecs, query.fvecs, gt.ivecs and gt_distance.fvecs, cosine; synthetic ones when they are not there
 BENCH_DATA ?= $(wildcard ../shared/data/debpkg)
 bench: all ## what docs/BENCHMARKS.md shows, on the vectors in BENCH_DATA=DIR
 	@RV_BIN=$(abspath $(BIN)) tools/bench.sh "$(BENCH_DATA)"
+
+# The peer is compiled for this machine: it has no dispatch at run time.
+PEER_CXXFLAGS ?= -O3 -march=native
+$(BIN)/peer-hnswlib: tools/peers/hnswlib.cpp
+	@mkdir -p $(@D)
+	@command -v $(CXX) > /dev/null || { echo 'bench-peers: no $(CXX): install g++' >&2; exit 1; }
+	@echo '#include <hnswlib/hnswlib.h>' | $(CXX) -E -x c++ - > /dev/null 2>&1 || \
+		{ echo 'bench-peers: no hnswlib/hnswlib.h: install libhnswlib-dev' >&2; exit 1; }
+	$(CXX) -std=c++17 -pthread $(PEER_CXXFLAGS) -o $@ $<
+
+bench-peers: all $(BIN)/peer-hnswlib ## the index beside hnswlib (libhnswlib-dev), alternating
+	@RV_BIN=$(abspath $(BIN)) tools/bench-peers.sh "$(BENCH_DATA)"
 
 DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md)
 MAN1 := $(wildcard docs/man/*.1)

@@ -1,13 +1,9 @@
 #!/bin/sh
-# `make bench`: the figures of docs/BENCHMARKS.md on the vectors in DIR: the index alone, the mount by every way of
-# asking, and a held descriptor with client and server on one core.
+# `make bench`: the figures of docs/BENCHMARKS.md on the vectors in DIR, or on synthetic ones when it has none: the index
+# alone, the mount by every way of asking, and a held descriptor with client and server on one core.
 set -eu
 
 data=${1:-}
-if [ ! -r "$data/base.fvecs" ]; then
-    echo "bench: make bench BENCH_DATA=DIR, DIR with base.fvecs query.fvecs gt.ivecs gt_distance.fvecs (cosine)" >&2
-    exit 2
-fi
 work=$(mktemp -d)
 mnt=$work/mnt
 mkdir "$mnt"
@@ -18,6 +14,11 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
+if [ ! -r "$data/base.fvecs" ]; then
+    echo "# no vectors in '$data': 50,000 synthetic ones of 256 dimensions" >&2
+    data=$work/synth
+    "$RV_BIN/ruvector-bench" synth --n 50000 --dim 256 --out "$data"
+fi
 queries="--query $data/query.fvecs --truth $data/gt.ivecs"
 
 echo "# the index alone, two threads build, one asks"

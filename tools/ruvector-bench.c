@@ -13,6 +13,7 @@ static const struct subcommand {
 } subcommands[] = {
 	{ "index", bench_index, "build and search an index in memory, without the mount" },
 	{ "mount", bench_mount, "ask a mounted tenant in every way a client can" },
+	{ "synth", bench_synth, "make clustered vectors, queries, and their exact neighbours" },
 };
 
 #define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
