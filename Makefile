@@ -38,9 +38,11 @@ ISA_aarch64 := neon
 FLAGS_avx2 := -mavx2 -mfma -mf16c
 FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma
 FLAGS_neon :=
+# The rotation of codes has to be equal to the bit on every instruction set: no products fused into sums.
+FLAGS_codes := -ffp-contract=off
 ISA := $(ISA_$(MACHINE))
-ALL_ISA_SRC := $(wildcard src/vector/kernel_avx*.c src/vector/kernel_neon.c)
-ISA_SRC := $(foreach i,$(ISA),src/vector/kernel_$(i).c)
+ALL_ISA_SRC := $(wildcard src/vector/*_avx*.c src/vector/*_neon.c)
+ISA_SRC := $(foreach i,$(ISA),src/vector/kernel_$(i).c src/vector/codes_$(i).c)
 
 LIB_SRC := $(filter-out $(ALL_ISA_SRC),$(wildcard src/*/*.c)) $(wildcard $(ISA_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -63,6 +65,10 @@ all: $(PROGRAMS)
 $(BUILD)/src/vector/kernel_avx2.o: ISA_CFLAGS := $(FLAGS_avx2)
 $(BUILD)/src/vector/kernel_avx512.o: ISA_CFLAGS := $(FLAGS_avx512)
 $(BUILD)/src/vector/kernel_neon.o: ISA_CFLAGS := $(FLAGS_neon)
+$(BUILD)/src/vector/codes_avx2.o: ISA_CFLAGS := $(FLAGS_avx2) $(FLAGS_codes)
+$(BUILD)/src/vector/codes_avx512.o: ISA_CFLAGS := $(FLAGS_avx512) -mavx512vnni $(FLAGS_codes)
+$(BUILD)/src/vector/codes_neon.o: ISA_CFLAGS := $(FLAGS_neon) $(FLAGS_codes)
+$(BUILD)/src/vector/codes_scalar.o $(BUILD)/src/vector/codes.o: ISA_CFLAGS := $(FLAGS_codes)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -1,0 +1,141 @@
+/*
+ * codes_avx512.c: a whole block at a time with the dot products of VNNI, which sum four products
+ * of a byte of code and one of the query into each of 16 lanes. High nibbles are not shifted
+ * down: their sum is 16 times too large, and is divided at the end.
+ */
+#include <simde/x86/avx512.h>
+
+#include "vector/codes_x86.h"
+
+/* Sums in the lower lane of a pair, differences above. */
+INLINE simde__m512 pairs(simde__m512 x, simde__m512 swapped, simde__mmask16 upper)
+{
+	return simde_mm512_mask_sub_ps(simde_mm512_add_ps(swapped, x), upper, swapped, x);
+}
+
+/* The steps between lanes of one register. */
+INLINE simde__m512 mix16(simde__m512 x)
+{
+	const simde__m512i by1 = simde_mm512_setr_epi32(1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13,
+	                                                12, 15, 14);
+	const simde__m512i by2 = simde_mm512_setr_epi32(2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14,
+	                                                15, 12, 13);
+
+	x = pairs(x, simde_mm512_permutexvar_ps(by1, x), 0xaaaa);
+	x = pairs(x, simde_mm512_permutexvar_ps(by2, x), 0xcccc);
+	x = pairs(x, simde_mm512_shuffle_f32x4(x, x, 0xb1), 0xf0f0);
+	return pairs(x, simde_mm512_shuffle_f32x4(x, x, 0x4e), 0xff00);
+}
+
+/* The steps h and 2 h at once: half the loads and stores of one after the other. */
+INLINE void mix_two_steps(float *v, size_t n, size_t h)
+{
+	for (size_t i = 0; i < n; i += (i + 16) & h ? 3 * h + 16 : 16) {
+		simde__m512 a = simde_mm512_loadu_ps(v + i), b = simde_mm512_loadu_ps(v + i + h);
+		simde__m512 c = simde_mm512_loadu_ps(v + i + 2 * h);
+		simde__m512 d = simde_mm512_loadu_ps(v + i + 3 * h);
+		simde__m512 ab = simde_mm512_add_ps(a, b), cd = simde_mm512_add_ps(c, d);
+
+		a = simde_mm512_sub_ps(a, b);
+		c = simde_mm512_sub_ps(c, d);
+		simde_mm512_storeu_ps(v + i, simde_mm512_add_ps(ab, cd));
+		simde_mm512_storeu_ps(v + i + h, simde_mm512_add_ps(a, c));
+		simde_mm512_storeu_ps(v + i + 2 * h, simde_mm512_sub_ps(ab, cd));
+		simde_mm512_storeu_ps(v + i + 3 * h, simde_mm512_sub_ps(a, c));
+	}
+}
+
+static void mix(float *v, const float *signs, size_t n)
+{
+	size_t h = 16;
+
+	for (size_t i = 0; i < n; i += 16)
+		simde_mm512_storeu_ps(v + i,
+		                      mix16(simde_mm512_mul_ps(simde_mm512_loadu_ps(v + i),
+		                                               simde_mm512_loadu_ps(signs + i))));
+	for (; 2 * h < n; h *= 4)
+		mix_two_steps(v, n, h);
+	for (size_t i = 0; h < n && i < h; i += 16) {
+		simde__m512 a = simde_mm512_loadu_ps(v + i), b = simde_mm512_loadu_ps(v + i + h);
+
+		simde_mm512_storeu_ps(v + i, simde_mm512_add_ps(a, b));
+		simde_mm512_storeu_ps(v + i + h, simde_mm512_sub_ps(a, b));
+	}
+}
+
+static float round8(const float *v, size_t n, int8_t *ret, int32_t *ret_sum)
+{
+	return codes_x86_round8(v, n, ret, ret_sum);
+}
+
+INLINE simde__m128i fold(simde__m512i v)
+{
+	simde__m128i a = simde_mm512_extracti32x4_epi32(v, 0);
+	simde__m128i b = simde_mm512_extracti32x4_epi32(v, 1);
+	simde__m128i c = simde_mm512_extracti32x4_epi32(v, 2);
+	simde__m128i d = simde_mm512_extracti32x4_epi32(v, 3);
+
+	return simde_mm_add_epi32(simde_mm_add_epi32(a, b), simde_mm_add_epi32(c, d));
+}
+
+#define LOW(c)         simde_mm512_and_si512((c), low)
+#define HIGH(c)        simde_mm512_andnot_si512(low, (c))
+#define DOT(acc, a, b) ((acc) = simde_mm512_dpbusd_epi32((acc), (a), (b)))
+
+/* Four sums become one register by a transposed addition. */
+INLINE simde__m128i fold4(simde__m512i s0, simde__m512i s1, simde__m512i s2, simde__m512i s3)
+{
+	return simde_mm_hadd_epi32(simde_mm_hadd_epi32(fold(s0), fold(s1)),
+	                           simde_mm_hadd_epi32(fold(s2), fold(s3)));
+}
+
+static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4])
+{
+	const simde__m512i low = simde_mm512_set1_epi8(15);
+	simde__m512i l0 = simde_mm512_setzero_si512(), l1 = l0, l2 = l0, l3 = l0;
+	simde__m512i h0 = l0, h1 = l0, h2 = l0, h3 = l0, c, ql, qh;
+	const uint8_t *p0 = code[0], *p1 = code[1], *p2 = code[2], *p3 = code[3];
+
+	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += CODE_BLOCK_BYTES) {
+		ql = simde_mm512_loadu_si512(q + 2 * at);
+		qh = simde_mm512_loadu_si512(q + 2 * at + 64);
+		c = simde_mm512_loadu_si512(p0 + at);
+		DOT(l0, LOW(c), ql);
+		DOT(h0, HIGH(c), qh);
+		c = simde_mm512_loadu_si512(p1 + at);
+		DOT(l1, LOW(c), ql);
+		DOT(h1, HIGH(c), qh);
+		c = simde_mm512_loadu_si512(p2 + at);
+		DOT(l2, LOW(c), ql);
+		DOT(h2, HIGH(c), qh);
+		c = simde_mm512_loadu_si512(p3 + at);
+		DOT(l3, LOW(c), ql);
+		DOT(h3, HIGH(c), qh);
+	}
+	simde_mm_storeu_si128(ret,
+	                      simde_mm_add_epi32(fold4(l0, l1, l2, l3),
+	                                         simde_mm_srai_epi32(fold4(h0, h1, h2, h3), 4)));
+}
+
+static int32_t dot(const int8_t *q, const uint8_t *code, size_t n_blocks)
+{
+	const simde__m512i low = simde_mm512_set1_epi8(15);
+	simde__m512i l = simde_mm512_setzero_si512(), h = l, c;
+	simde__m128i sum;
+
+	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += CODE_BLOCK_BYTES) {
+		c = simde_mm512_loadu_si512(code + at);
+		DOT(l, LOW(c), simde_mm512_loadu_si512(q + 2 * at));
+		DOT(h, HIGH(c), simde_mm512_loadu_si512(q + 2 * at + 64));
+	}
+	sum = fold4(l, h, l, h);
+	return simde_mm_extract_epi32(sum, 0) + simde_mm_extract_epi32(sum, 1) / 16;
+}
+
+const struct code_kernels codes_avx512 = {
+	.name = "avx512",
+	.mix = mix,
+	.round8 = round8,
+	.dot = dot,
+	.dot4 = dot4,
+};
