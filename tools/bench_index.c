@@ -36,6 +36,7 @@ struct options {
 	unsigned ef[EF_MAX];
 	size_t n_ef, k;
 	unsigned threads, query_threads, m, ef_construction;
+	const char *quantization;
 };
 
 struct bench {
@@ -59,8 +60,9 @@ static const char usage_text[] =
 	"       --metric cosine|l2|ip"
 	" [--ef LIST] [--k N] [--threads N]\n"
 	"       [--query-threads N] [--m N] [--ef-construction N]\n"
+	"       [--quantization auto|none|4bit]\n"
 	"defaults: --ef 16,32,64,128,256 --k 10 --threads (processors) --query-threads 1 --m 16\n"
-	"          --ef-construction 200\n";
+	"          --ef-construction 200 --quantization auto\n";
 
 static bool parse_count(const char *s, unsigned long max, unsigned long *ret)
 {
@@ -77,6 +79,7 @@ static bool parse_metric(struct options *o, const char *s)
 
 static bool set_option(struct options *o, int c, const char *arg)
 {
+	enum hnsw_quantization quantization;
 	unsigned long v = 0;
 	long n;
 
@@ -102,6 +105,9 @@ static bool set_option(struct options *o, int c, const char *arg)
 		return parse_count(arg, THREADS_MAX, &v) && (o->threads = (unsigned)v);
 	case 'Q':
 		return parse_count(arg, THREADS_MAX, &v) && (o->query_threads = (unsigned)v);
+	case 'z':
+		o->quantization = arg;
+		return hnsw_quantization_parse(arg, strlen(arg), 1, &quantization);
 	case 'm':
 		return parse_count(arg, HNSW_M_MAX, &v) && (o->m = (unsigned)v);
 	case 'c':
@@ -124,6 +130,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 		{ "threads", required_argument, NULL, 'T' },
 		{ "query-threads", required_argument, NULL, 'Q' },
 		{ "m", required_argument, NULL, 'm' },
+		{ "quantization", required_argument, NULL, 'z' },
 		{ "ef-construction", required_argument, NULL, 'c' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -226,6 +233,8 @@ static int make_index(struct bench *b, struct err *e)
 		                      .seed = 1 };
 	struct rows *r = &b->rows;
 
+	hnsw_quantization_parse(b->o.quantization, strlen(b->o.quantization), b->dim,
+	                        &params.quantization);
 	r->dim = b->dim;
 	r->metric = b->o.metric;
 	r->n = r->cap = (uint32_t)b->n;
@@ -410,7 +419,8 @@ int bench_index(int argc, char **argv)
 		       .threads = processors > 0 ? (unsigned)processors : 1,
 		       .query_threads = 1,
 		       .m = 16,
-		       .ef_construction = 200 },
+		       .ef_construction = 200,
+		       .quantization = "auto" },
 	};
 	struct err e = { 0 };
 	int rc = parse_options(argc, argv, &b.o);

@@ -154,8 +154,13 @@ struct hnsw *graph_new(const struct collection *c, struct err *e)
 		.ef_construction = c->config.ef_construction,
 		.seed = 0x9e3779b97f4a7c15u ^ c->cid,
 	};
-	struct hnsw *h = hnsw_new(&c->rows, &p, e);
+	struct hnsw *h;
 
+	/* A store of a later version may name what this one has not: float rows are never wrong. */
+	if (!hnsw_quantization_parse(c->config.quantization, strlen(c->config.quantization),
+	                             c->rows.dim, &p.quantization))
+		p.quantization = HNSW_FLOAT;
+	h = hnsw_new(&c->rows, &p, e);
 	if (h && hnsw_reserve(h, c->rows.cap, e) < 0) {
 		hnsw_free(h);
 		return NULL;

@@ -21,7 +21,9 @@
  *     them get new links, then they are forgotten and their slots may be used again
  *     (hnsw_delete.c).
  *  5. Inserts and searches run in parallel, searches without any lock (hnsw_impl.h).
- *  6. A node's level is not drawn but computed from a seed and its slot, so that a rebuild
+ *  6. Traversal may compare short codes instead of the vectors (vector/codes.h); the best
+ *     candidates are then put in order by the vectors themselves (hnsw_search.c).
+ *  7. A node's level is not drawn but computed from a seed and its slot, so that a rebuild
  *     gives the same levels and no table has to be laid out again (below).
  */
 #include "index/hnsw.h"
@@ -35,9 +37,35 @@
 #define ROW_ALIGN                                                                                  \
 	16 /* entries; a cache line of links, so that rows can be loaded by whole registers */
 
+#define CODED_DIM_MIN 64  /* "auto" uses codes from here on */
+#define CODE_AHEAD    512 /* bytes of a code fetched ahead; the hardware follows from there */
+
 static unsigned round_up(unsigned n, unsigned unit)
 {
 	return (n + unit - 1) / unit * unit;
+}
+
+bool hnsw_quantization_parse(const char *s, size_t n, size_t dim, enum hnsw_quantization *ret)
+{
+	if (n == 4 && memcmp(s, "none", n) == 0)
+		*ret = HNSW_FLOAT;
+	else if (n == 4 && memcmp(s, "4bit", n) == 0)
+		*ret = HNSW_4BIT;
+	else if (n == 4 && memcmp(s, "auto", n) == 0)
+		*ret = dim >= CODED_DIM_MIN ? HNSW_4BIT : HNSW_FLOAT;
+	else
+		return false;
+	return true;
+}
+
+static bool make_coder(struct hnsw *h, struct err *e)
+{
+	h->coder = coder_new(h->rows->dim, h->rows->metric, e);
+	if (!h->coder)
+		return false;
+	h->code_bytes = coder_bytes(h->coder);
+	h->code_ahead = h->code_bytes < CODE_AHEAD ? h->code_bytes : CODE_AHEAD;
+	return true;
 }
 
 struct hnsw *hnsw_new(const struct rows *rows, const struct hnsw_params *params, struct err *e)
@@ -61,9 +89,14 @@ struct hnsw *hnsw_new(const struct rows *rows, const struct hnsw_params *params,
 	h->stride0 = round_up(2 * h->m, ROW_ALIGN);
 	h->stride = round_up(h->m, ROW_ALIGN);
 	h->entry = ROW_NONE;
+	if (params->quantization == HNSW_4BIT && !make_coder(h, e)) {
+		mem_free(h);
+		return NULL;
+	}
 	mutex_init(&h->raise);
 	mutex_init(&h->tree);
-	hnsw_scratch_pool_init(&h->pool, h->stride0, HNSW_LEVEL_MAX + 1);
+	hnsw_scratch_pool_init(&h->pool, h->stride0, HNSW_LEVEL_MAX + 1,
+	                       h->coder ? coder_width(h->coder) : 0);
 	return h;
 }
 
@@ -85,6 +118,9 @@ void hnsw_free(struct hnsw *h)
 	table_free(&h->parent);
 	table_free(&h->level);
 	table_free(&h->lock);
+	table_free(&h->codes);
+	table_free(&h->tails);
+	coder_free(h->coder);
 	mem_free(h);
 }
 
@@ -150,6 +186,12 @@ static uint32_t rounded_cap(uint32_t n_slots)
 	return cap < BEAM_SLOT_MAX ? (uint32_t)cap : BEAM_SLOT_MAX;
 }
 
+static bool grow_codes(struct hnsw *h, uint32_t cap)
+{
+	return !h->coder || (table_grow(&h->codes, cap, h->code_bytes) &&
+	                     table_grow(&h->tails, cap, sizeof(struct code_tail)));
+}
+
 int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e)
 {
 	uint32_t cap = rounded_cap(n_slots), upper_cap;
@@ -164,7 +206,7 @@ int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e)
 	if (!table_grow(&h->links0, cap, h->stride0 * sizeof(uint32_t)) ||
 	    !table_grow(&h->links, (size_t)upper_cap + 1, h->stride * sizeof(uint32_t)) ||
 	    !table_grow(&h->parent, cap, sizeof(uint32_t)) || !table_grow(&h->level, cap, 1) ||
-	    !table_grow(&h->lock, cap, 1))
+	    !table_grow(&h->lock, cap, 1) || !grow_codes(h, cap))
 		return err_nomem(e);
 	h->cap = cap;
 	h->upper_cap = upper_cap;
@@ -189,8 +231,10 @@ size_t hnsw_bytes(const struct hnsw *h)
 {
 	uint32_t end = hnsw_end(h);
 	size_t per_slot = h->stride0 * sizeof(uint32_t) + sizeof(uint32_t) + 2;
+	size_t per_code = h->coder ? h->code_bytes + sizeof(struct code_tail) : 0;
 	size_t upper_rows = end < h->cap ? ((uint32_t *)h->upper_base.at)[end] : h->upper_cap;
 
-	return sizeof(*h) + end * per_slot + upper_rows * h->stride * sizeof(uint32_t) +
-	       h->cap * sizeof(uint32_t) + hnsw_scratch_pool_bytes((struct scratch_pool *)&h->pool);
+	return sizeof(*h) + end * (per_slot + per_code) +
+	       upper_rows * h->stride * sizeof(uint32_t) + h->cap * sizeof(uint32_t) +
+	       hnsw_scratch_pool_bytes((struct scratch_pool *)&h->pool);
 }

@@ -27,10 +27,23 @@
 
 struct hnsw;
 
+/* What traversal compares. Answers are put in order by float rows in any case. */
+enum hnsw_quantization {
+	HNSW_FLOAT = 0, /* the float rows themselves */
+	HNSW_4BIT = 4,  /* vector/codes.h */
+};
+
+/*
+ * "none", "4bit", or "auto": what measurement chose for the dimension (docs/ARCHITECTURE.md).
+ * false: another word, nothing is set.
+ */
+bool hnsw_quantization_parse(const char *s, size_t n, size_t dim, enum hnsw_quantization *ret);
+
 struct hnsw_params {
 	unsigned m;               /* links per node above level 0; 2 m on level 0 */
 	unsigned ef_construction; /* candidates kept while inserting */
 	uint64_t seed;            /* of the levels */
+	enum hnsw_quantization quantization; /* of rows->dim, which must be known */
 };
 
 /* rows must outlive the graph. */

@@ -36,7 +36,7 @@ static uint32_t *picks_of(const struct insertion *in, unsigned level)
 /* Step 1, on the levels that node and graph share. Returns the node of level 0 nearest to it. */
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
-	struct probe q = hnsw_probe(in->h, in->slot);
+	struct hnsw_aim q = hnsw_aim_at(in->h, in->slot);
 	struct hnsw_walk w = { .h = in->h, .q = &q, .s = in->s };
 	struct beam *b = &in->s->beam;
 	uint32_t near = hnsw_descend(in->h, in->s, &q, entry, top, in->level);
@@ -120,6 +120,8 @@ int hnsw_insert(struct hnsw *h, uint32_t slot, struct err *e)
 	in.s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
 	if (!in.s)
 		return err_nomem(e);
+	if (h->coder)
+		hnsw_encode(h, in.s, slot);
 	if (is_above(&in, entry))
 		insert_as_entry(&in);
 	else

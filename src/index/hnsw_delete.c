@@ -23,7 +23,7 @@ struct repair {
 	struct scratch *s;
 	uint32_t slot;
 	unsigned level;
-	struct probe q;
+	struct hnsw_aim q;
 	unsigned n_old; /* links as they were, in s->row */
 };
 
@@ -178,7 +178,7 @@ static void repair_row(struct repair *r)
 
 static void repair_node(struct hnsw *h, struct scratch *s, uint32_t slot)
 {
-	struct repair r = { .h = h, .s = s, .slot = slot, .q = hnsw_probe(h, slot) };
+	struct repair r = { .h = h, .s = s, .slot = slot, .q = hnsw_aim_at(h, slot) };
 	unsigned height = hnsw_height_of(h, slot);
 
 	for (r.level = 0; r.level < height; r.level++)

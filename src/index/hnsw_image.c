@@ -1,12 +1,16 @@
 /*
  * hnsw_image.c: the graph in a file. All integers are little-endian; n is the header's n_slots.
  *
- *     section content HNSH the header below HNSL n bytes: per slot one more than its level, 0:
- *     not in the graph HNSP n u32: parents in the spanning tree (0xffffffff: the root; anything
- *     for slots that are not in the graph) HNS0 n rows of level 0, stride0 u32 each, stride0
- *     being 2 m rounded up to 16 HNSU the rows above, stride u32 each, stride being m rounded
- *     up to 16: per slot as many as its level,
- *              one after the other; levels follow from the seed
+ *     section  content
+ *     HNSH     the header below
+ *     HNSL     n bytes: per slot one more than its level, 0: not in the graph
+ *     HNSP     n u32: parents in the spanning tree (0xffffffff: the root; anything for slots
+ *              that are not in the graph)
+ *     HNS0     n rows of level 0, stride0 u32 each, stride0 being 2 m rounded up to 16
+ *     HNSU     the rows above, stride u32 each, stride being m rounded up to 16: per slot as
+ *              many as its level, one after the other; levels follow from the seed
+ *     HNSC     with codes: n codes as vector/codes.h makes them
+ *     HNST     with codes: n times two f32, factor and add of struct code_tail
  *
  *     offset size header
  *     0      4    version, 1
@@ -15,7 +19,7 @@
  *     16     4    n_slots
  *     20     4    entry point, 0xffffffff: no nodes
  *     24     4    count of nodes
- *     28     4    0
+ *     28     4    quantization: 0 none, 4 for codes of four bits
  *
  * The bytes of a row beyond its links, and rows of slots that are not in the graph, have no
  * meaning.
@@ -38,7 +42,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define TAG_PARENT SECTION_TAG('H', 'N', 'S', 'P')
 #define TAG_LINKS0 SECTION_TAG('H', 'N', 'S', '0')
 #define TAG_LINKS  SECTION_TAG('H', 'N', 'S', 'U')
+#define TAG_CODES  SECTION_TAG('H', 'N', 'S', 'C')
+#define TAG_TAILS  SECTION_TAG('H', 'N', 'S', 'T')
 #define VERSION    1
+#define SAMPLES    64 /* codes that are compared with their rows */
 
 struct header {
 	uint32_t version;
@@ -47,7 +54,7 @@ struct header {
 	uint32_t n_slots;
 	uint32_t entry;
 	uint32_t count;
-	uint32_t zero;
+	uint32_t quantization; /* enum hnsw_quantization */
 };
 
 _Static_assert(sizeof(struct header) == 32, "as on disk");
@@ -57,13 +64,18 @@ static uint32_t upper_rows(const struct hnsw *h, uint32_t n_slots)
 	return n_slots < h->cap ? ((uint32_t *)h->upper_base.at)[n_slots] : h->upper_cap;
 }
 
+static uint32_t quantization_of(const struct hnsw *h)
+{
+	return h->coder ? HNSW_4BIT : HNSW_FLOAT;
+}
+
 struct part {
 	uint32_t tag;
 	struct hnsw_table *table;
 	size_t bytes;
 };
 
-#define N_PARTS 4
+#define N_PARTS 6
 
 /* The tables, and what of them the image holds. */
 static void list_parts(struct hnsw *h, uint32_t n, struct part ret[N_PARTS])
@@ -74,6 +86,8 @@ static void list_parts(struct hnsw *h, uint32_t n, struct part ret[N_PARTS])
 	ret[1] = (struct part){ TAG_PARENT, &h->parent, n * sizeof(uint32_t) };
 	ret[2] = (struct part){ TAG_LINKS0, &h->links0, n * row0 };
 	ret[3] = (struct part){ TAG_LINKS, &h->links, upper_rows(h, n) * row };
+	ret[4] = (struct part){ TAG_CODES, &h->codes, n * h->code_bytes };
+	ret[5] = (struct part){ TAG_TAILS, &h->tails, h->coder ? n * sizeof(struct code_tail) : 0 };
 }
 
 int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
@@ -85,6 +99,7 @@ int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
 	header.n_slots = hnsw_end(h);
 	header.entry = hnsw_entry(h);
 	header.count = hnsw_count(h);
+	header.quantization = quantization_of(h);
 	list_parts((struct hnsw *)h, header.n_slots, parts);
 	rc = sections_write(w, TAG_HEADER, &header, sizeof(header));
 	for (unsigned i = 0; i < N_PARTS && rc == 0; i++) {
@@ -104,9 +119,12 @@ static int read_header(const struct hnsw *h, const struct sections_reader *r, st
 		return err_set(e, -EILSEQ, "header of the graph: %zu bytes, expected %zu", n,
 		               sizeof(*ret));
 	memcpy(ret, p, sizeof(*ret));
-	if (ret->version != VERSION || ret->zero)
+	if (ret->version != VERSION)
 		return err_set(e, -EILSEQ, "graph of version %u, expected %d", ret->version,
 		               VERSION);
+	if (ret->quantization != quantization_of(h))
+		return err_set(e, -EILSEQ, "graph of %u-bit codes, expected %u (0: none)",
+		               ret->quantization, quantization_of(h));
 	if (ret->m != h->m)
 		return err_set(e, -EILSEQ, "graph of m %u, expected %u", ret->m, h->m);
 	if (ret->n_slots > h->rows->n)
@@ -151,6 +169,38 @@ static int prove(const struct hnsw *h, struct err *e)
 	return 0;
 }
 
+static bool code_fits(const struct hnsw *h, struct scratch *s, uint32_t slot)
+{
+	return coder_fits(h->coder, rows_at(h->rows, slot), s->code.room,
+	                  (const uint8_t *)h->codes.at + slot * h->code_bytes,
+	                  (const struct code_tail *)h->tails.at + slot);
+}
+
+/*
+ * Codes can lead a search astray but not out of bounds, and making all of them again would read
+ * every row from the disk. So some are looked at: enough to notice codes of other rows, or of a
+ * program that codes otherwise.
+ */
+static int sample_codes(const struct hnsw *h, uint32_t n_slots, struct err *e)
+{
+	struct scratch_pool *pool = (struct scratch_pool *)&h->pool;
+	uint32_t step = n_slots / SAMPLES + 1;
+	struct scratch *s;
+	int rc = 0;
+
+	if (!h->coder)
+		return 0;
+	s = hnsw_scratch_get(pool, 1, 1);
+	if (!s)
+		return err_nomem(e);
+	for (uint32_t slot = 0; slot < n_slots && rc == 0; slot += step) {
+		if (hnsw_has(h, slot) && !code_fits(h, s, slot))
+			rc = err_set(e, -EILSEQ, "code of slot %u is not its row's", slot);
+	}
+	hnsw_scratch_put(pool, s);
+	return rc;
+}
+
 /* Rows keep what was copied: without a level nobody looks at them. */
 static void forget_all(struct hnsw *h)
 {
@@ -185,6 +235,8 @@ int hnsw_load(struct hnsw *h, const struct sections_reader *r, struct err *e)
 	h->entry = header.entry;
 	h->count = header.count;
 	rc = prove(h, e);
+	if (rc == 0)
+		rc = sample_codes(h, header.n_slots, e);
 	if (rc < 0)
 		forget_all(h);
 	return rc;

@@ -22,6 +22,7 @@
 #include "base/lock.h"
 #include "index/hnsw.h"
 #include "index/scratch.h"
+#include "vector/codes.h"
 
 #define HNSW_LEVEL_MAX 15
 #define HNSW_ROW_MAX   (2 * HNSW_M_MAX)
@@ -43,6 +44,10 @@ struct hnsw {
 	uint32_t cap;            /* slots reserved; collection's lock for writing, as the tables */
 	uint32_t upper_cap;      /* rows of all upper levels of the slots reserved */
 	struct hnsw_table links0, links, upper_base, parent, level, lock;
+	size_t code_bytes;       /* const; of one code, 0 without coder */
+	size_t code_ahead;       /* const; of these, what is prefetched */
+	struct coder *coder;     /* const; NULL: float rows are compared */
+	struct hnsw_table codes, tails; /* by slot, as vector/codes.h says; none without coder */
 
 	uint32_t entry;          /* atomic; where walks start, or ROW_NONE; set under raise */
 	uint32_t count;          /* atomic; linked slots */
@@ -101,9 +106,33 @@ static inline uint32_t hnsw_entry(const struct hnsw *h)
 unsigned hnsw_level_of(const struct hnsw *h, uint32_t slot); /* that it has or would have */
 
 /* hnsw_keys.c: the only place that knows what vectors are compared as. */
-struct probe hnsw_probe(const struct hnsw *h, uint32_t slot);
-void hnsw_keys(const struct hnsw *h, const struct probe *q, const uint32_t *slots, unsigned n,
+struct hnsw_aim {
+	struct probe p;
+	const struct code_query *code; /* NULL: float rows are compared */
+};
+
+/* A stored row, compared as floats. */
+struct hnsw_aim hnsw_aim_at(const struct hnsw *h, uint32_t slot);
+/* A query, compared as what the graph has. The scratch keeps what is prepared. */
+struct hnsw_aim hnsw_aim_for(const struct hnsw *h, struct scratch *s, const struct probe *p);
+void hnsw_keys(const struct hnsw *h, const struct hnsw_aim *q, const uint32_t *slots, unsigned n,
 	       float *ret);
+/* Asks memory for what hnsw_keys will read of slot. */
+static inline void hnsw_prefetch(const struct hnsw *h, const struct hnsw_aim *q, uint32_t slot)
+{
+	const char *code;
+
+	if (!q->code) {
+		__builtin_prefetch(&h->rows->at[slot]);
+		return;
+	}
+	code = (const char *)h->codes.at + (size_t)slot * h->code_bytes;
+	for (size_t off = 0; off < h->code_ahead; off += 64)
+		__builtin_prefetch(code + off);
+	__builtin_prefetch((const struct code_tail *)h->tails.at + slot);
+}
+/* Code and tail of a row that is about to be linked. */
+void hnsw_encode(struct hnsw *h, struct scratch *s, uint32_t slot);
 
 /* hnsw_links.c */
 void hnsw_row_lock(const struct hnsw *h, uint32_t slot);
@@ -142,7 +171,7 @@ void hnsw_tree_reparent(struct hnsw *h, uint32_t slot);
 /* hnsw_search.c */
 struct hnsw_walk {
 	const struct hnsw *h;
-	const struct probe *q;
+	const struct hnsw_aim *q;
 	struct scratch *s;
 	unsigned level;
 	bool live_only;        /* candidates are live and pass the filter; else: are not dead */
@@ -151,7 +180,7 @@ struct hnsw_walk {
 };
 
 /* Greedy walk from slot over levels (to, from], nearest neighbour after nearest neighbour. */
-uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct probe *q, uint32_t slot,
+uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t slot,
 		      unsigned from, unsigned to);
 /* Fills the scratch's beam with the ef candidates nearest to q that are found from start. */
 void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef);

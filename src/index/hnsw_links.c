@@ -73,7 +73,7 @@ void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_
 static bool any_nearer(const struct hnsw *h, uint32_t slot, float key, const uint32_t *slots,
                        unsigned n)
 {
-	struct probe q = hnsw_probe(h, slot);
+	struct hnsw_aim q = hnsw_aim_at(h, slot);
 	float keys[4];
 
 	for (unsigned i = 0, step; i < n; i += step) {
@@ -138,7 +138,7 @@ static void sort_entries(uint64_t *at, unsigned n)
 static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
                             const uint32_t *slots, unsigned n)
 {
-	struct probe q = hnsw_probe(h, slot);
+	struct hnsw_aim q = hnsw_aim_at(h, slot);
 	uint32_t by_distance[HNSW_ROW_MAX + 1], farthest = ROW_NONE;
 	uint64_t order[HNSW_ROW_MAX + 1];
 	float keys[HNSW_ROW_MAX + 1];

@@ -9,6 +9,9 @@
  * last wait in a heap (`detour`) for their turn. When every row may be returned, that heap
  * stays empty and costs nothing. When hardly any may, the walk goes on until ef are found or
  * nothing is left, so that the last live row of a collection is still found.
+ *
+ * In a graph with codes the walk compares estimates, and the best it found are put in order by
+ * their float rows: the only ones a query reads.
  */
 #include <errno.h>
 
@@ -22,10 +25,11 @@ static unsigned unseen_links(const struct hnsw_walk *w, uint32_t slot)
 	uint32_t link;
 
 	for (unsigned i = 0; i < cap && (link = hnsw_link(row, i)) != ROW_NONE; i++) {
-		__builtin_prefetch(&w->h->rows->at[link]);
 		w->s->slots[n] = link;
 		n += !hnsw_scratch_see(w->s, link);
 	}
+	for (unsigned i = 0; i < n; i++)
+		hnsw_prefetch(w->h, w->q, w->s->slots[i]);
 	return n;
 }
 
@@ -115,7 +119,7 @@ void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef)
 }
 
 /* The nearest of slot's links on level, if it is nearer than slot (*key). */
-static bool step_nearer(const struct hnsw *h, struct scratch *s, const struct probe *q,
+static bool step_nearer(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q,
                         unsigned level, uint32_t *slot, float *key)
 {
 	unsigned n = hnsw_row_read(h, *slot, level, s->slots);
@@ -132,8 +136,8 @@ static bool step_nearer(const struct hnsw *h, struct scratch *s, const struct pr
 	return moved;
 }
 
-uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct probe *q, uint32_t slot,
-                      unsigned from, unsigned to)
+uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q,
+                      uint32_t slot, unsigned from, unsigned to)
 {
 	float key;
 
@@ -145,6 +149,38 @@ uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct prob
 	return slot;
 }
 
+/*
+ * Sorts n entries, ascending. They were sorted by estimates, so none has far to go.
+ */
+static void sort_entries(uint64_t *at, uint32_t n)
+{
+	for (uint32_t i = 1, j; i < n; i++) {
+		uint64_t moving = at[i];
+
+		for (j = i; j > 0 && at[j - 1] > moving; j--)
+			at[j] = at[j - 1];
+		at[j] = moving;
+	}
+}
+
+/* The first n entries get keys of float rows, and the order of these. */
+static void rerank(const struct hnsw *h, struct scratch *s, const struct probe *p, uint32_t n)
+{
+	const struct hnsw_aim exact = { .p = *p };
+	struct beam *b = &s->beam;
+	unsigned step;
+
+	for (uint32_t i = 0; i < n; i += step) {
+		step = n - i < h->stride0 ? n - i : h->stride0;
+		for (unsigned j = 0; j < step; j++)
+			s->slots[j] = beam_slot(b->at[i + j]);
+		hnsw_keys(h, &exact, s->slots, step, s->keys);
+		for (unsigned j = 0; j < step; j++)
+			b->at[i + j] = beam_entry(s->keys[j], s->slots[j]);
+	}
+	sort_entries(b->at, n);
+}
+
 static size_t take_hits(const struct beam *b, size_t k, struct hit *ret)
 {
 	size_t n = b->n < k ? b->n : k;
@@ -154,23 +190,40 @@ static size_t take_hits(const struct beam *b, size_t k, struct hit *ret)
 	return n;
 }
 
+/*
+ * Estimates are off by a little, so some of the nearest are not among the first. What brings recall
+ * at any ef to that of a float walk, within 0.002 (docs/ARCHITECTURE.md has the figures): a walk
+ * that keeps half of k more candidates, and float rows for the best four times k of them.
+ */
+static size_t walk_ef(const struct hnsw *h, size_t k, size_t ef)
+{
+	ef = ef > k ? ef : k;
+	return h->coder ? ef + (k + 1) / 2 : ef;
+}
+
+static uint32_t n_reranked(const struct beam *b, size_t k)
+{
+	return b->n / 4 < k ? b->n : (uint32_t)(4 * k);
+}
+
 /* No more than there are nodes: a beam need not have room for what cannot come. */
 static uint32_t bounded_ef(const struct hnsw *h, size_t k, size_t ef)
 {
 	size_t count = hnsw_count(h);
 
-	ef = ef > k ? ef : k;
+	ef = walk_ef(h, k, ef);
 	ef = ef < count ? ef : count;
 	return ef ? (uint32_t)ef : 1;
 }
 
-int hnsw_search(const struct hnsw *h, const struct probe *q, size_t k, size_t ef,
+int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef,
                 bool (*filter)(const void *ctx, uint32_t slot), const void *ctx, struct hit *ret)
 {
-	struct hnsw_walk w = { .h = h, .q = q, .live_only = true, .filter = filter, .ctx = ctx };
+	struct hnsw_walk w = { .h = h, .live_only = true, .filter = filter, .ctx = ctx };
 	struct scratch_pool *pool = (struct scratch_pool *)&h->pool;
 	uint32_t entry = hnsw_entry(h);
 	size_t n;
+	struct hnsw_aim q;
 
 	if (entry == ROW_NONE || k == 0)
 		return 0;
@@ -178,8 +231,12 @@ int hnsw_search(const struct hnsw *h, const struct probe *q, size_t k, size_t ef
 	w.s = hnsw_scratch_get(pool, h->cap, (uint32_t)ef);
 	if (!w.s)
 		return -ENOMEM;
-	entry = hnsw_descend(h, w.s, q, entry, hnsw_height_of(h, entry) - 1, 0);
+	q = hnsw_aim_for(h, w.s, p);
+	w.q = &q;
+	entry = hnsw_descend(h, w.s, &q, entry, hnsw_height_of(h, entry) - 1, 0);
 	hnsw_walk_level(&w, entry, (uint32_t)ef);
+	if (q.code)
+		rerank(h, w.s, p, n_reranked(&w.s->beam, k));
 	n = take_hits(&w.s->beam, k, ret);
 	hnsw_scratch_put(pool, w.s);
 	return (int)n;

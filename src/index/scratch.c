@@ -21,7 +21,7 @@ static size_t seen_words(uint32_t n_slots)
 static size_t scratch_bytes(const struct scratch *s)
 {
 	return sizeof(*s) + seen_words(s->n_slots) * 8 + s->beam.room * sizeof(*s->beam.at) +
-	       s->detour_peak * sizeof(*s->detour.at);
+	       s->detour_peak * sizeof(*s->detour.at) + s->code_bytes;
 }
 
 static void unmap_detour(struct scratch *s)
@@ -43,6 +43,7 @@ static void scratch_free(struct scratch *s)
 	mem_free(s->keys);
 	mem_free(s->row);
 	mem_free(s->picks);
+	code_query_release(&s->code);
 	mem_free(s);
 }
 
@@ -56,7 +57,9 @@ static struct scratch *scratch_new(const struct scratch_pool *p)
 	s->keys = mem_alloc(p->row_max, sizeof(*s->keys));
 	s->row = mem_alloc(p->row_max, sizeof(*s->row));
 	s->picks = mem_alloc((size_t)p->n_levels * p->row_max, sizeof(*s->picks));
-	if (s->slots && s->keys && s->row && s->picks)
+	s->code_bytes = code_query_bytes(p->code_width);
+	if (s->slots && s->keys && s->row && s->picks &&
+	    (p->code_width == 0 || code_query_init(&s->code, p->code_width, NULL) == 0))
 		return s;
 	scratch_free(s);
 	return NULL;
@@ -102,13 +105,15 @@ static bool make_room(struct scratch *s, uint32_t n_slots, uint32_t ef)
 	return s->detour.at;
 }
 
-void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels)
+void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels,
+                            size_t code_width)
 {
 	mutex_init(&p->lock);
 	p->idle = NULL;
 	p->bytes = 0;
 	p->row_max = row_max;
 	p->n_levels = n_levels;
+	p->code_width = code_width;
 }
 
 void hnsw_scratch_pool_release(struct scratch_pool *p)

@@ -16,6 +16,7 @@
 
 #include "base/lock.h"
 #include "index/beam.h"
+#include "vector/codes.h"
 
 struct scratch {
 	struct scratch *next;  /* in the pool */
@@ -28,6 +29,8 @@ struct scratch {
 	float *keys;           /* row_max: ... and their keys */
 	uint32_t *row;         /* row_max: a node's links as they were */
 	uint32_t *picks;       /* n_levels * row_max: neighbours chosen, by level */
+	size_t code_bytes;     /* of code */
+	struct code_query code; /* of the pool's width; all zeros when that is 0 */
 };
 
 struct scratch_pool {
@@ -36,9 +39,11 @@ struct scratch_pool {
 	size_t bytes;          /* lock; of the idle ones */
 	unsigned row_max;      /* const */
 	unsigned n_levels;     /* const */
+	size_t code_width;     /* const; of the graph's codes, 0: there are none */
 };
 
-void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels);
+void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels,
+                            size_t code_width);
 void hnsw_scratch_pool_release(struct scratch_pool *p); /* every scratch was put back */
 size_t hnsw_scratch_pool_bytes(struct scratch_pool *p);
 

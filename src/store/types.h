@@ -26,7 +26,7 @@ struct collection_config {
 	enum metric metric;
 	uint32_t m;
 	uint32_t ef_construction;
-	char quantization[16]; /* "none" by now */
+	char quantization[16]; /* "auto", "none" or "4bit" */
 	/* ---- */
 	uint32_t ef_search;
 	uint32_t k;
@@ -37,7 +37,7 @@ struct collection_config {
 #define COLLECTION_CONFIG_DEFAULT                                                                  \
 	{                                                                                          \
 		.dimension = 0, .metric = METRIC_COSINE, .m = 16, .ef_construction = 200,          \
-		.quantization = "none", .ef_search = 64, .k = 10, .durability = DURABILITY_COMMIT, \
+		.quantization = "auto", .ef_search = 64, .k = 10, .durability = DURABILITY_COMMIT, \
 		.receipts = 1024                                                                   \
 	}
 

@@ -114,11 +114,17 @@ static int set_metric(struct collection_config *c, const struct keyed_line *l, s
 
 static int set_quantization(struct collection_config *c, const struct keyed_line *l, struct err *e)
 {
-	if (!keyed_value_is(l, "default") && !keyed_value_is(l, "none"))
-		return err_set(e, -EINVAL,
-		               "quantization is none, others are not supported yet, a later "
-		               "version has them");
-	memcpy(c->quantization, defaults.quantization, sizeof(c->quantization));
+	enum hnsw_quantization known;
+
+	if (keyed_value_is(l, "default")) {
+		memcpy(c->quantization, defaults.quantization, sizeof(c->quantization));
+		return 0;
+	}
+	if (l->value_len >= sizeof(c->quantization) ||
+	    !hnsw_quantization_parse(l->value, l->value_len, c->dimension, &known))
+		return err_set(e, -EINVAL, "quantization is one of auto, none, 4bit");
+	memset(c->quantization, 0, sizeof(c->quantization));
+	memcpy(c->quantization, l->value, l->value_len);
 	return 0;
 }
 

@@ -25,7 +25,7 @@ value() { # FILE KEY
 metric cosine
 m 16
 ef_construction 200
-quantization none
+quantization auto
 ef_search 64
 k 10
 durability commit

@@ -28,6 +28,7 @@ struct fixture {
 	float *v;       /* rows.cap * dim */
 	struct hnsw *h;
 	uint64_t rng;
+	enum hnsw_quantization quantization; /* of graphs that are made */
 };
 
 static inline uint64_t fx_random(struct fixture *f)
@@ -51,7 +52,8 @@ static inline float fx_normal(struct fixture *f)
 
 static inline struct hnsw *fx_new_graph(const struct fixture *f, unsigned m)
 {
-	struct hnsw_params params = { .m = m, .ef_construction = 100, .seed = 7 };
+	struct hnsw_params params = { .m = m, .ef_construction = 100, .seed = 7,
+	                              .quantization = f->quantization };
 	struct err e = { 0 };
 	struct hnsw *h = hnsw_new(&f->rows, &params, &e);
 

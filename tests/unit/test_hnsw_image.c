@@ -7,8 +7,9 @@
 #define N   500
 #define DIM 4
 
-static const char tags[][5] = { "HNSH", "HNSL", "HNSP", "HNS0", "HNSU" };
-#define N_TAGS (sizeof(tags) / sizeof(tags[0]))
+static const char tags[][5] = { "HNSH", "HNSL", "HNSP", "HNS0", "HNSU", "HNSC", "HNST" };
+#define N_TAGS       (sizeof(tags) / sizeof(tags[0]))
+#define N_FLOAT_TAGS 5 /* of a graph without codes */
 
 static uint32_t tag_of(size_t i)
 {
@@ -114,6 +115,35 @@ static void comes_back(void **state)
 	fx_release(&f);
 }
 
+static struct fixture with_codes(void)
+{
+	struct fixture f = fx_new(t_seed(), 2 * N, DIM, METRIC_L2);
+
+	f.quantization = HNSW_4BIT;
+	return f;
+}
+
+static void codes_come_back(void **state)
+{
+	struct fixture f = with_codes();
+	struct hnsw *saved;
+	int rc;
+
+	(void)state;
+	make_graph(&f);
+	save(f.h);
+	saved = f.h;
+	f.h = load(&f, 4, &rc);
+	T_OK(rc);
+	fx_assert_sound(&f);
+	assert_same_answers(&f, saved, f.h);
+	hnsw_free(saved);
+	T_OK(hnsw_reserve(f.h, 2 * N, NULL));
+	fx_add_clustered(&f, N, 2 * N);
+	fx_assert_sound(&f);
+	fx_release(&f);
+}
+
 static void an_empty_graph_comes_back(void **state)
 {
 	struct fixture f = fx_new(1, N, DIM, METRIC_L2);
@@ -169,7 +199,7 @@ static void rewrite(struct fixture *f,
 	for (size_t i = 0; i < N_TAGS; i++) {
 		const void *p = sections_get(r, tag_of(i), &n[i]);
 
-		copy[i] = mem_dup(p, n[i]);
+		copy[i] = mem_dup(p ? p : "", n[i]);
 		change(f, i, copy[i], &n[i]);
 	}
 	sections_close(r);
@@ -220,6 +250,8 @@ static void sections_of_wrong_length(void **state)
 	(void)state;
 	make_graph(&f);
 	for (change.section = 0; change.section < N_TAGS; change.section++) {
+		if (change.section >= N_FLOAT_TAGS)
+			continue;
 		for (change.cut = 0; change.cut < 32; change.cut += 13) {
 			save(f.h);
 			rewrite(&f, cut_short);
@@ -321,7 +353,7 @@ static void random_words(void **state)
 	(void)state;
 	make_graph(&f);
 	for (size_t i = 0; i < 200; i++) {
-		change.section = i % N_TAGS;
+		change.section = i % N_FLOAT_TAGS;
 		save(f.h);
 		rewrite(&f, random_word);
 		copy = f;
@@ -368,6 +400,37 @@ static void damaged_files(void **state)
 	fx_release(&f);
 }
 
+/* Codes of other rows, of another length, for a graph that has none, and the other way round. */
+static void codes_that_do_not_fit(void **state)
+{
+	struct fixture f = with_codes();
+
+	(void)state;
+	make_graph(&f);
+	for (change.section = N_FLOAT_TAGS; change.section < N_TAGS; change.section++) {
+		for (change.cut = 0; change.cut <= 64; change.cut += 64) {
+			save(f.h);
+			rewrite(&f, cut_short);
+			assert_refused(&f);
+		}
+	}
+	save(f.h);
+	f.quantization = HNSW_FLOAT;
+	assert_refused(&f);
+	f.quantization = HNSW_4BIT;
+	for (size_t i = 0; i < DIM; i++)
+		fx_vector(&f, 0)[i] = -fx_vector(&f, 0)[i];
+	assert_refused(&f);
+	change.section = 6;
+	change.at = 0;
+	change.value =
+		0x7f800000; /* infinity: it would be asked as a float row, had it been seen */
+	save(f.h);
+	rewrite(&f, set_word);
+	assert_refused(&f);
+	fx_release(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -375,6 +438,7 @@ int main(void)
 		cmocka_unit_test(does_not_fit),       cmocka_unit_test(sections_of_wrong_length),
 		cmocka_unit_test(lies_in_the_tables), cmocka_unit_test(circles_in_the_tree),
 		cmocka_unit_test(random_words),       cmocka_unit_test(damaged_files),
+		cmocka_unit_test(codes_come_back),    cmocka_unit_test(codes_that_do_not_fit),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
