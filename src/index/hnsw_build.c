@@ -15,6 +15,11 @@
  * that come later and link back. Starting with 2 m was tried: slower to build, and less recall,
  * since links to it then displace better ones.
  *
+ * In a graph with codes the candidates are found by codes, then put in order by float rows, and
+ * chosen by these: links are those of a float build, in two thirds of its time. Choosing by
+ * estimates, too, is faster but puts links where they do not belong, above all for inner
+ * products.
+ *
  * Dead nodes are walked through but not linked to. Only when nothing else is there is a dead
  * node taken as parent; hnsw_repair or hnsw_remove then find a new one.
  */
@@ -36,7 +41,8 @@ static uint32_t *picks_of(const struct insertion *in, unsigned level)
 /* Step 1, on the levels that node and graph share. Returns the node of level 0 nearest to it. */
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
-	struct hnsw_aim q = hnsw_aim_at(in->h, in->slot);
+	struct hnsw_aim row = hnsw_aim_at(in->h, in->slot);
+	struct hnsw_aim q = hnsw_aim_for(in->h, in->s, &row.p);
 	struct hnsw_walk w = { .h = in->h, .q = &q, .s = in->s };
 	struct beam *b = &in->s->beam;
 	uint32_t near = hnsw_descend(in->h, in->s, &q, entry, top, in->level);
@@ -44,6 +50,8 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 	for (unsigned level = in->level < top ? in->level : top;; level--) {
 		w.level = level;
 		hnsw_walk_level(&w, near, in->h->ef_construction);
+		if (q.code)
+			hnsw_rerank(in->h, in->s, &row.p, b->n);
 		in->n_picks[level] = hnsw_select(in->h, in->slot, b, picks_of(in, level), 0,
 		                                 in->h->m, true);
 		if (b->n)

@@ -184,5 +184,7 @@ uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct hnsw
 		      unsigned from, unsigned to);
 /* Fills the scratch's beam with the ef candidates nearest to q that are found from start. */
 void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef);
+/* The first n entries of the beam get keys of float rows, and the order of these. */
+void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct probe *p, uint32_t n);
 
 #endif

@@ -163,8 +163,7 @@ static void sort_entries(uint64_t *at, uint32_t n)
 	}
 }
 
-/* The first n entries get keys of float rows, and the order of these. */
-static void rerank(const struct hnsw *h, struct scratch *s, const struct probe *p, uint32_t n)
+void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct probe *p, uint32_t n)
 {
 	const struct hnsw_aim exact = { .p = *p };
 	struct beam *b = &s->beam;
@@ -236,7 +235,7 @@ int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef
 	entry = hnsw_descend(h, w.s, &q, entry, hnsw_height_of(h, entry) - 1, 0);
 	hnsw_walk_level(&w, entry, (uint32_t)ef);
 	if (q.code)
-		rerank(h, w.s, p, n_reranked(&w.s->beam, k));
+		hnsw_rerank(h, w.s, p, n_reranked(&w.s->beam, k));
 	n = take_hits(&w.s->beam, k, ret);
 	hnsw_scratch_put(pool, w.s);
 	return (int)n;

@@ -244,25 +244,30 @@ static float key_of(const struct code_query *q, int32_t dot, const struct code_t
 	return q->base + t->add + q->scale * t->factor * (float)(2 * dot - q->offset);
 }
 
+/* Of n slots, at most four; what is missing of the four is the first once more. */
+static void keys4(const struct coder *c, const struct code_query *q, const uint8_t *codes,
+                  const struct code_tail *tails, const uint32_t *slots, size_t n, float *ret)
+{
+	const uint8_t *const four[4] = {
+		codes + slots[0] * c->bytes,
+		codes + slots[n > 1 ? 1 : 0] * c->bytes,
+		codes + slots[n > 2 ? 2 : 0] * c->bytes,
+		codes + slots[n > 3 ? 3 : 0] * c->bytes,
+	};
+	int32_t dots[4];
+
+	c->kernels->dot4(q->at, four, c->bytes / CODE_BLOCK_BYTES, dots);
+	for (size_t i = 0; i < n; i++)
+		ret[i] = key_of(q, dots[i], &tails[slots[i]]);
+}
+
 void coder_keys(const struct coder *c, const struct code_query *q, const uint8_t *codes,
                 const struct code_tail *tails, const uint32_t *slots, size_t n, float *ret)
 {
-	size_t bytes = c->bytes, n_blocks = bytes / CODE_BLOCK_BYTES, i = 0;
-	int32_t dots[4];
+	size_t i = 0;
 
-	for (; i + 4 <= n; i += 4) {
-		const uint8_t *const four[4] = {
-			codes + slots[i] * bytes,
-			codes + slots[i + 1] * bytes,
-			codes + slots[i + 2] * bytes,
-			codes + slots[i + 3] * bytes,
-		};
-
-		c->kernels->dot4(q->at, four, n_blocks, dots);
-		for (size_t j = 0; j < 4; j++)
-			ret[i + j] = key_of(q, dots[j], &tails[slots[i + j]]);
-	}
-	for (; i < n; i++)
-		ret[i] = key_of(q, c->kernels->dot(q->at, codes + slots[i] * bytes, n_blocks),
-		                &tails[slots[i]]);
+	for (; i + 4 <= n; i += 4)
+		keys4(c, q, codes, tails, slots + i, 4, ret + i);
+	if (i < n)
+		keys4(c, q, codes, tails, slots + i, n - i, ret + i);
 }

@@ -93,24 +93,9 @@ static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks,
 	simde_mm_storeu_si128(ret, simde_mm_hadd_epi32(ab, cd));
 }
 
-static int32_t dot(const int8_t *q, const uint8_t *code, size_t n_blocks)
-{
-	simde__m256i s0 = simde_mm256_setzero_si256(), s1 = s0;
-	simde__m128i sum;
-
-	for (size_t b = 0; b < n_blocks; b++) {
-		s0 = step(s0, q + b * 128, code + b * 64);
-		s1 = step(s1, q + b * 128 + 32, code + b * 64 + 32);
-	}
-	sum = fold(simde_mm256_add_epi32(s0, s1));
-	sum = simde_mm_hadd_epi32(sum, sum);
-	return simde_mm_cvtsi128_si32(simde_mm_hadd_epi32(sum, sum));
-}
-
 const struct code_kernels codes_avx2 = {
 	.name = "avx2",
 	.mix = mix,
 	.round8 = round8,
-	.dot = dot,
 	.dot4 = dot4,
 };

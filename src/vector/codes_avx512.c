@@ -82,11 +82,23 @@ INLINE simde__m128i fold(simde__m512i v)
 #define HIGH(c)        simde_mm512_andnot_si512(low, (c))
 #define DOT(acc, a, b) ((acc) = simde_mm512_dpbusd_epi32((acc), (a), (b)))
 
-/* Four sums become one register by a transposed addition. */
-INLINE simde__m128i fold4(simde__m512i s0, simde__m512i s1, simde__m512i s2, simde__m512i s3)
+/* Both sums of a code as one, 16 times too large as that of the high nibbles is. */
+INLINE simde__m512i both(simde__m512i low, simde__m512i high)
 {
-	return simde_mm_hadd_epi32(simde_mm_hadd_epi32(fold(s0), fold(s1)),
-	                           simde_mm_hadd_epi32(fold(s2), fold(s3)));
+	return simde_mm512_add_epi32(simde_mm512_slli_epi32(low, 4), high);
+}
+
+/* Four sums become one register by a transposed addition: three halvings instead of four each. */
+INLINE simde__m128i fold4(simde__m512i a, simde__m512i b, simde__m512i c, simde__m512i d)
+{
+	simde__m512i ab = simde_mm512_add_epi32(simde_mm512_unpacklo_epi32(a, b),
+	                                        simde_mm512_unpackhi_epi32(a, b));
+	simde__m512i cd = simde_mm512_add_epi32(simde_mm512_unpacklo_epi32(c, d),
+	                                        simde_mm512_unpackhi_epi32(c, d));
+
+	return simde_mm_srai_epi32(fold(simde_mm512_add_epi32(simde_mm512_unpacklo_epi64(ab, cd),
+	                                                      simde_mm512_unpackhi_epi64(ab, cd))),
+	                           4);
 }
 
 static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4])
@@ -112,30 +124,12 @@ static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks,
 		DOT(l3, LOW(c), ql);
 		DOT(h3, HIGH(c), qh);
 	}
-	simde_mm_storeu_si128(ret,
-	                      simde_mm_add_epi32(fold4(l0, l1, l2, l3),
-	                                         simde_mm_srai_epi32(fold4(h0, h1, h2, h3), 4)));
-}
-
-static int32_t dot(const int8_t *q, const uint8_t *code, size_t n_blocks)
-{
-	const simde__m512i low = simde_mm512_set1_epi8(15);
-	simde__m512i l = simde_mm512_setzero_si512(), h = l, c;
-	simde__m128i sum;
-
-	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += CODE_BLOCK_BYTES) {
-		c = simde_mm512_loadu_si512(code + at);
-		DOT(l, LOW(c), simde_mm512_loadu_si512(q + 2 * at));
-		DOT(h, HIGH(c), simde_mm512_loadu_si512(q + 2 * at + 64));
-	}
-	sum = fold4(l, h, l, h);
-	return simde_mm_extract_epi32(sum, 0) + simde_mm_extract_epi32(sum, 1) / 16;
+	simde_mm_storeu_si128(ret, fold4(both(l0, h0), both(l1, h1), both(l2, h2), both(l3, h3)));
 }
 
 const struct code_kernels codes_avx512 = {
 	.name = "avx512",
 	.mix = mix,
 	.round8 = round8,
-	.dot = dot,
 	.dot4 = dot4,
 };

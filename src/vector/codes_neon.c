@@ -83,19 +83,6 @@ INLINE simde_int32x4_t step(simde_int32x4_t acc, const int8_t *q, const uint8_t 
 	return simde_vpadalq_s16(acc, s);
 }
 
-static int32_t dot(const int8_t *q, const uint8_t *code, size_t n_blocks)
-{
-	simde_int32x4_t s0 = simde_vdupq_n_s32(0), s1 = s0;
-
-	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += 32) {
-		const int8_t *p = q + at / 64 * 128 + at % 64;
-
-		s0 = step(s0, p, code + at);
-		s1 = step(s1, p + 16, code + at + 16);
-	}
-	return simde_vaddvq_s32(simde_vaddq_s32(s0, s1));
-}
-
 static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4])
 {
 	simde_int32x4_t s0 = simde_vdupq_n_s32(0), s1 = s0, s2 = s0, s3 = s0;
@@ -118,6 +105,5 @@ const struct code_kernels codes_neon = {
 	.name = "neon",
 	.mix = mix,
 	.round8 = round8,
-	.dot = dot,
 	.dot4 = dot4,
 };

@@ -58,6 +58,5 @@ const struct code_kernels codes_scalar = {
 	.name = "scalar",
 	.mix = mix,
 	.round8 = round8,
-	.dot = dot,
 	.dot4 = dot4,
 };

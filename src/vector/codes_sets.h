@@ -28,8 +28,7 @@ struct code_kernels {
 	 * 64. Returns the step, 0: v is zero. *ret_sum: of what was stored.
 	 */
 	float (*round8)(const float *v, size_t n, int8_t *ret, int32_t *ret_sum);
-	/* The sum of q (127 at most) times the nibbles (0 to 15). */
-	int32_t (*dot)(const int8_t *q, const uint8_t *code, size_t n_blocks);
+	/* For each of four codes the sum of q (127 at most) times the nibbles (0 to 15). */
 	void (*dot4)(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4]);
 };
 
