@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define LARGE_TABLE (8u << 20) /* at most a quarter of the memory is for nothing */
+
 static bool total_bytes(size_t n, size_t size, size_t *ret)
 {
 	if (__builtin_mul_overflow(n, size, ret) || *ret > PTRDIFF_MAX)
@@ -81,6 +83,12 @@ void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes)
 		p = mmap(NULL, new_bytes, PROT_READ | PROT_WRITE,
 		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
+}
+
+void mem_map_advise_large(void *p, size_t n_bytes)
+{
+	if (n_bytes >= LARGE_TABLE)
+		madvise(p, n_bytes, MADV_HUGEPAGE); /* a wish: without it all is well, too */
 }
 
 void mem_map_free(void *p, size_t n_bytes)

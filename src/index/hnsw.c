@@ -158,6 +158,7 @@ static bool table_grow(struct hnsw_table *t, size_t n, size_t size)
 	at = mem_map_grow(t->at, t->bytes, bytes);
 	if (!at)
 		return false;
+	mem_map_advise_large(at, bytes);
 	t->at = at;
 	t->bytes = bytes;
 	return true;
