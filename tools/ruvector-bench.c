@@ -13,6 +13,7 @@ static const struct subcommand {
 } subcommands[] = {
 	{ "index", bench_index, "build and search an index in memory, without the mount" },
 	{ "mount", bench_mount, "ask a mounted tenant in every way a client can" },
+	{ "load", bench_load, "readers and writers on one tenant, with a histogram of latencies" },
 	{ "synth", bench_synth, "make clustered vectors, queries, and their exact neighbours" },
 };
 
