@@ -7,8 +7,18 @@ data=${1:-}
 work=$(mktemp -d)
 mnt=$work/mnt
 mkdir "$mnt"
-clean_up() {
+# Waits for the server's end: unmounting returns before it has closed its files.
+unmount() {
+    server=$(sed -n 's/^server_pid //p' "$mnt/stats" 2>/dev/null) || :
     umount "$mnt" 2>/dev/null || fusermount3 -u "$mnt" 2>/dev/null || :
+    tries=0
+    while [ -n "$server" ] && [ -d "/proc/$server" ] && [ "$tries" -lt 300 ]; do
+        sleep 0.1
+        tries=$((tries + 1))
+    done
+}
+clean_up() {
+    unmount
     rm -rf --one-file-system "$work"
 }
 trap clean_up EXIT
@@ -35,7 +45,7 @@ echo "# exact=1"
     --form held --options exact=1
 
 echo "# a held descriptor, client and server on one core; query_us is the core's own time"
-umount "$mnt" 2>/dev/null || fusermount3 -u "$mnt"
+unmount
 "$RV_BIN/ruvectorfs" "$work/data" "$mnt"
 "$RV_BIN/ruvector-bench" mount --root "$mnt/tenants/bench" $queries --distance "$data/gt_distance.fvecs" \
     --form held --pin 0 --server "$(sed -n 's/^server_pid //p' "$mnt/stats")"
