@@ -34,7 +34,7 @@ enum hnsw_quantization {
 };
 
 /*
- * "none", "4bit", or "auto": what measurement chose for the dimension (docs/ARCHITECTURE.md).
+ * "none", "4bit", or "auto": 4bit from dimension 64 on (docs/ARCHITECTURE.md says why codes).
  * false: another word, nothing is set.
  */
 bool hnsw_quantization_parse(const char *s, size_t n, size_t dim, enum hnsw_quantization *ret);

@@ -16,9 +16,7 @@
  * since links to it then displace better ones.
  *
  * In a graph with codes the candidates are found by codes, then put in order by float rows, and
- * chosen by these: links are those of a float build, in two thirds of its time. Choosing by
- * estimates, too, is faster but puts links where they do not belong, above all for inner
- * products.
+ * links are chosen by these: a walk may miss a candidate, but no estimate decides about a link.
  *
  * Dead nodes are walked through but not linked to. Only when nothing else is there is a dead
  * node taken as parent; hnsw_repair or hnsw_remove then find a new one.
