@@ -256,6 +256,13 @@ static int feed_unknown(struct reader *r, const char *p, size_t n, struct err *e
 	return buf_failed(&r->carry) ? err_nomem(e) : 0;
 }
 
+/* What succeeds in the sink may have left an error there all the same. */
+static int stick(struct reader *r, int rc, struct err *e)
+{
+	r->failed.code = rc < 0 ? rc : 0;
+	return rc < 0 ? err_set(e, rc, "%s", r->failed.text) : 0;
+}
+
 int reader_feed(struct reader *r, const void *p, size_t n, struct err *e)
 {
 	int rc;
@@ -266,10 +273,7 @@ int reader_feed(struct reader *r, const void *p, size_t n, struct err *e)
 		return 0;
 	r->tail_taken = false;
 	rc = r->ops ? r->ops->feed(r, p, n, &r->failed) : feed_unknown(r, p, n, &r->failed);
-	if (rc == 0)
-		return 0;
-	r->failed.code = rc;
-	return err_set(e, rc, "%s", r->failed.text);
+	return stick(r, rc, e);
 }
 
 /* A stream so short that its format was not sure ends here. */
@@ -281,7 +285,7 @@ static int settle(struct reader *r, struct err *e)
 	if (rc <= 0)
 		return rc;
 	rc = feed_head(r, skip, &r->failed);
-	return rc < 0 ? err_set(e, rc, "%s", r->failed.text) : 0;
+	return stick(r, rc, e);
 }
 
 int reader_take_tail(struct reader *r, bool *ret_taken, struct err *e)

@@ -817,6 +817,31 @@ static void errors_stick(void **state)
 	reader_free(r);
 }
 
+/* Calls that succeed may leave an error behind that they met on their way. */
+static int take_and_babble(void *ctx, const struct record *r, struct err *e)
+{
+	err_set(e, -ENOENT, "tried something else first");
+	++*(int *)ctx;
+	return 0;
+}
+
+static void a_sink_that_succeeds_does_not_fail(void **state)
+{
+	int n = 0;
+	struct reader_sink sink = { .record = take_and_babble, .ctx = &n };
+	struct reader *r;
+	struct err e;
+
+	T_OK(reader_new("", &sink, &r, NULL));
+	T_OK(feed(r, "1 2\n3 4\n", 8, &e));
+	T_OK(feed(r, "5 6\n7 8", 7, &e));
+	T_OK(reader_take_tail(r, NULL, &e));
+	T_OK(feed(r, "9\n", 2, &e));
+	assert_int_equal(n, 5);
+	T_ERR(feed(r, "x\n", 2, &e), EINVAL);
+	reader_free(r);
+}
+
 /* A record is in the sink when the feed that completes it returns. */
 static void records_do_not_wait(void **state)
 {
@@ -901,6 +926,7 @@ int main(void)
 		cmocka_unit_test(a_bad_tail_does_not_stick),
 		cmocka_unit_test(what_waits),
 		cmocka_unit_test(errors_stick),
+		cmocka_unit_test(a_sink_that_succeeds_does_not_fail),
 		cmocka_unit_test(records_do_not_wait),
 		cmocka_unit_test(ids),
 	};
