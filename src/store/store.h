@@ -86,9 +86,8 @@ struct store_commit {
 	size_t n_removed;
 	bool remove_all; /* before everything else of this commit */
 	/*
-	 * Written with it, or NULL. vectors, replaced and batches are the sums over all commits
-	 * with this number, as the database has them, whatever they are here; they are filled
-	 * in.
+	 * Written with it, or NULL. What the commit adds to vectors, replaced and batches is
+	 * filled in; who writes one receipt commits one at a time.
 	 */
 	struct receipt *receipt;
 	/*

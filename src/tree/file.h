@@ -17,7 +17,7 @@ struct tree {
 	struct callers *callers;
 	struct handles *handles;     /* handle.h */
 	struct snapshots *snapshots; /* sizes of open snapshots by node: handle.h */
-	struct live *live;           /* receipts of files being written: file_ingest.c */
+	struct live *live;           /* receipts of files being written: live.h */
 	struct mutex metadata_lock;  /* setxattr is read, change, write */
 	uint64_t started_ns;         /* wall clock: the times of files that have none */
 };
@@ -124,7 +124,7 @@ struct dir_ops {
 };
 extern const struct dir_ops dir_ingest, dir_vectors;
 
-/* file_ingest.c: the live receipts. */
+/* live.c */
 int live_new(struct live **ret, struct err *e);
 void live_free(struct live *l);
 

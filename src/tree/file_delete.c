@@ -114,6 +114,7 @@ static int fail(struct deletion *d, int rc, struct err *e)
 {
 	if (rc < 0) {
 		d->failed = *e;
+		d->failed.code = rc;
 		forget(d);
 	}
 	return rc;

@@ -2,12 +2,11 @@
  * file_ingest.c: ingest/: what is written to its files is inserted, what is read from them is their
  * receipts.
  *
- * A file's receipt is live while somebody writes it: kept here, shared by all its writers, and read
- * from here. It is stored with every commit and, where that left it behind, when the last writer
- * closes. Everything else about a file is forgotten at its close; only receipts of the newest files
+ * A file's receipt is live while somebody writes it (live.h), shared by all its writers. It is
+ * stored with every commit and, where that left it behind, when the last writer closes. Everything else about a file is forgotten at its close; only receipts of the newest files
  * are kept.
  *
- * Lock order: a handle's lock, then the table's lock, then a receipt's lock.
+ * Lock order: a handle's lock, then those of live.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,198 +16,37 @@
 #include "base/mem.h"
 #include "tree/ingest.h"
 
-#define LIVE_UNOPENED_MAX 256
-
-struct live_receipt {
-	struct live_receipt *next;
-	uint32_t cid;
-	unsigned n_writers; /* live->lock */
-	bool forgotten;     /* live->lock; removed by name while being written */
-	struct mutex lock;  /* receipt */
-	struct receipt receipt;
-};
-
-struct live {
-	struct mutex lock;
-	struct live_receipt *first; /* few: one per file being written */
-};
-
 /* The state of a handle that writes. */
 struct writer {
 	struct live_receipt *live;
 	struct intake *intake;
 };
 
-/* ---- the table of live receipts ---- */
-
-int live_new(struct live **ret, struct err *e)
-{
-	struct live *l = mem_zalloc(1, sizeof(*l));
-
-	if (!l)
-		return err_nomem(e);
-	mutex_init(&l->lock);
-	*ret = l;
-	return 0;
-}
-
-static void live_receipt_free(struct live_receipt *r)
-{
-	mutex_destroy(&r->lock);
-	mem_free(r);
-}
-
-void live_free(struct live *l)
-{
-	if (!l)
-		return;
-	while (l->first) {
-		struct live_receipt *r = l->first;
-
-		l->first = r->next;
-		live_receipt_free(r);
-	}
-	mutex_destroy(&l->lock);
-	mem_free(l);
-}
-
-static struct live_receipt *live_by_number_locked(struct live *l, uint32_t cid, uint32_t number)
-	REQUIRES(l->lock)
-{
-	for (struct live_receipt *r = l->first; r; r = r->next)
-		if (r->cid == cid && r->receipt.number == number && !r->forgotten)
-			return r;
-	return NULL;
-}
-
-static struct live_receipt *live_by_name_locked(struct live *l, uint32_t cid, const char *name)
-	REQUIRES(l->lock)
-{
-	for (struct live_receipt *r = l->first; r; r = r->next)
-		if (r->cid == cid && !r->forgotten && strcmp(r->receipt.name, name) == 0)
-			return r;
-	return NULL;
-}
-
-/* The live receipt with the smallest number > after. */
-static bool live_next(struct live *l, uint32_t cid, uint32_t after, struct receipt *ret)
-{
-	bool found = false;
-
-	mutex_lock(&l->lock);
-	for (struct live_receipt *r = l->first; r; r = r->next) {
-		if (r->cid != cid || r->forgotten || r->receipt.number <= after)
-			continue;
-		if (found && r->receipt.number > ret->number)
-			continue;
-		mutex_lock(&r->lock);
-		*ret = r->receipt;
-		mutex_unlock(&r->lock);
-		found = true;
-	}
-	mutex_unlock(&l->lock);
-	return found;
-}
-
-static bool live_copy(struct live *l, uint32_t cid, uint32_t number, struct receipt *ret)
-{
-	struct live_receipt *r;
-
-	mutex_lock(&l->lock);
-	r = live_by_number_locked(l, cid, number);
-	if (r) {
-		mutex_lock(&r->lock);
-		*ret = r->receipt;
-		mutex_unlock(&r->lock);
-	}
-	mutex_unlock(&l->lock);
-	return r != NULL;
-}
-
-/*
- * A file that was created and whose open then failed leaves its receipt here without a writer; a
- * few of them may.
- */
-static void live_trim_locked(struct live *l) REQUIRES(l->lock)
-{
-	struct live_receipt **at = &l->first;
-
-	for (unsigned n = 0; *at;) {
-		struct live_receipt *r = *at;
-
-		if (r->n_writers > 0 || ++n <= LIVE_UNOPENED_MAX) {
-			at = &r->next;
-			continue;
-		}
-		*at = r->next;
-		live_receipt_free(r);
-	}
-}
-
-/* With n_writers of 0 it waits for its first one. */
-static int live_add(struct live *l, uint32_t cid, const struct receipt *receipt, unsigned n_writers,
-                    struct live_receipt **ret)
-{
-	struct live_receipt *r = mem_zalloc(1, sizeof(*r));
-
-	if (!r)
-		return -ENOMEM;
-	mutex_init(&r->lock);
-	r->cid = cid;
-	r->receipt = *receipt;
-	r->n_writers = n_writers;
-	mutex_lock(&l->lock);
-	r->next = l->first;
-	l->first = r;
-	live_trim_locked(l);
-	mutex_unlock(&l->lock);
-	if (ret)
-		*ret = r;
-	return 0;
-}
-
-/*
- * Ends one writer's use; true: it was the last, and *ret is what the caller now stores and frees.
- */
-static bool live_drop(struct live *l, struct live_receipt *r)
-{
-	struct live_receipt **at = &l->first;
-	bool last;
-
-	mutex_lock(&l->lock);
-	last = --r->n_writers == 0;
-	if (last) {
-		while (*at != r)
-			at = &(*at)->next;
-		*at = r->next;
-	}
-	mutex_unlock(&l->lock);
-	return last;
-}
-
 /* ---- receipts ---- */
 
 static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct receipt *ret,
                        struct err *e)
 {
+	struct live_receipt *live = live_by_number(t->live, cid, number);
 	struct inside in;
 	int rc;
 
-	if (live_copy(t->live, cid, number, ret))
+	if (live) {
+		live_copy(live, ret);
+		live_put(t->live, live);
 		return 0;
+	}
 	rc = tenant_enter(t->tenants, cid, TENANT_READ, &in, e);
 	if (rc < 0)
 		return rc;
 	rc = engine_receipt_by_number(in.engine, cid, number, ret, e);
 	tenant_leave(&in);
-	if (rc == 0 && ret->state ==
-	                       /* nobody writes it: its writer and the daemon were ended */
-	                       RECEIPT_INGESTING) {
-		ret->state = RECEIPT_REJECTED;
-		snprintf(ret->error, sizeof(ret->error),
-		         "the filesystem ended before the file did");
-	}
-	return rc;
+	if (rc < 0 || ret->state != RECEIPT_INGESTING)
+		return rc;
+	/* Nobody writes it. */
+	ret->state = RECEIPT_REJECTED;
+	snprintf(ret->error, sizeof(ret->error), "the filesystem ended before the file did");
+	return 0;
 }
 
 static int render_receipt(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
@@ -245,67 +83,56 @@ static int stored_receipt(struct tree *t, struct node n, struct receipt *ret, st
 	return rc;
 }
 
-static void receipt_restart(struct receipt *r)
-{
-	r->state = RECEIPT_INGESTING;
-	r->vectors = r->replaced = r->bytes = r->ns = r->batches = 0;
-	r->error[0] = '\0';
-}
-
 /* Finds the live receipt of this file or makes the stored one live. */
-static int join_live(struct tree *t, struct node n, struct live_receipt **ret, struct err *e)
+static int join_live(struct tree *t, struct node n, int flags, struct live_receipt **ret,
+                     struct err *e)
 {
+	bool restart = (flags & O_TRUNC) != 0, append = (flags & O_APPEND) != 0;
 	struct receipt stored;
 	int rc;
 
-	mutex_lock(&t->live->lock);
-	*ret = live_by_number_locked(t->live, n.number, n.item);
-	if (*ret)
-		(*ret)->n_writers++;
-	mutex_unlock(&t->live->lock);
+	*ret = live_write(t->live, n.number, NULL, n.item, restart, append);
 	if (*ret)
 		return 0;
 	rc = stored_receipt(t, n, &stored, e);
-	if (rc == 0 && live_add(t->live, n.number, &stored, 1, ret) < 0)
-		rc = err_nomem(e);
-	return rc;
+	if (rc < 0)
+		return rc;
+	*ret = live_write(t->live, n.number, &stored, n.item, restart, append);
+	return *ret ? 0 : err_nomem(e);
 }
 
 /* Stores what the commits left behind, unless the file was removed meanwhile. */
-static void store_receipt(struct tree *t, const struct live_receipt *live)
+static void store_receipt(struct tree *t, struct live_receipt *live)
 {
+	struct receipt r;
 	struct inside in;
 
-	if (live->forgotten || tenant_enter(t->tenants, live->cid, TENANT_LOOK, &in, NULL) < 0)
+	if (tenant_enter(t->tenants, live->cid, TENANT_LOOK, &in, NULL) < 0)
 		return;
-	engine_receipt_put(in.engine, live->cid, &live->receipt, NULL);
+	mutex_lock(&live->commit);
+	live_copy(live, &r);
+	if (!live->forgotten)
+		engine_receipt_put(in.engine, live->cid, &r, NULL);
+	mutex_unlock(&live->commit);
 	tenant_leave(&in);
 }
 
-static void leave_live(struct tree *t, struct live_receipt *live, bool stored)
+static void leave_live(struct tree *t, struct live_receipt *live)
 {
-	if (!live_drop(t->live, live))
-		return;
-	if (!stored)
+	if (live_end_writer(t->live, live))
 		store_receipt(t, live);
-	live_receipt_free(live);
+	live_put(t->live, live);
 }
 
 static int open_writer(struct tree *t, struct handle *h, struct writer *w, struct err *e)
 {
 	struct intake_options o = { .tenants = t->tenants, .cid = h->node.number };
-	char name[LIMIT_ID + 1];
+	struct receipt r;
 
-	mutex_lock(&w->live->lock);
-	if (h->flags & O_APPEND)
-		o.first_position = w->live->receipt.vectors;
-	else if (w->live->n_writers == 1)
-		receipt_restart(&w->live->receipt);
-	memcpy(name, w->live->receipt.name, sizeof(name));
-	mutex_unlock(&w->live->lock);
-	o.name = name;
-	o.receipt = &w->live->receipt;
-	o.receipt_lock = &w->live->lock;
+	live_copy(w->live, &r);
+	o.name = r.name;
+	o.append = (h->flags & O_APPEND) != 0;
+	o.live = w->live;
 	return intake_new(&o, &w->intake, e);
 }
 
@@ -319,11 +146,11 @@ static int ingest_open(struct tree *t, const struct caller *who, struct handle *
 	w = mem_zalloc(1, sizeof(*w));
 	if (!w)
 		return err_nomem(e);
-	rc = join_live(t, h->node, &w->live, e);
+	rc = join_live(t, h->node, h->flags, &w->live, e);
 	if (rc == 0) {
 		rc = open_writer(t, h, w, e);
 		if (rc < 0)
-			leave_live(t, w->live, true);
+			leave_live(t, w->live);
 	}
 	if (rc < 0) {
 		mem_free(w);
@@ -338,7 +165,7 @@ static long ingest_write(struct tree *t, const struct caller *who, struct handle
 {
 	struct writer *w = h->state;
 
-	return intake_write(w->intake, off, p, n, (h->flags & O_APPEND) != 0, e);
+	return intake_write(w->intake, off, p, n, e);
 }
 
 static int ingest_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
@@ -359,14 +186,11 @@ static int ingest_truncate(struct tree *t, const struct caller *who, struct hand
 static void ingest_release(struct tree *t, struct handle *h)
 {
 	struct writer *w = h->state;
-	bool stored;
 
 	if (!w)
 		return;
-	intake_end(w->intake);
-	stored = intake_receipt_stored(w->intake);
 	intake_free(w->intake);
-	leave_live(t, w->live, stored);
+	leave_live(t, w->live);
 	mem_free(w);
 }
 
@@ -384,17 +208,15 @@ const struct file_ops file_ingest = {
 static int ingest_lookup(struct tree *t, const struct caller *who, struct inside *in,
                          const char *name, struct node *ret, struct err *e)
 {
-	struct live_receipt *live;
-	struct receipt r;
+	struct live_receipt *live = live_by_name(t->live, in->cid, name);
+	struct receipt r = { 0 };
 	int rc = 0;
 
-	mutex_lock(&t->live->lock);
-	live = live_by_name_locked(t->live, in->cid, name);
 	if (live)
 		r.number = live->receipt.number;
-	mutex_unlock(&t->live->lock);
-	if (!live)
+	else
 		rc = engine_receipt_by_name(in->engine, in->cid, name, &r, e);
+	live_put(t->live, live);
 	if (rc < 0)
 		return rc;
 	*ret = (struct node){ NODE_RECEIPT, in->cid, r.number };
@@ -443,64 +265,89 @@ static int ingest_create(struct tree *t, const struct caller *who, struct inside
 	if (rc < 0)
 		return rc;
 	snprintf(r.name, sizeof(r.name), "%s", name);
-	if (live_add(t->live, in->cid, &r, 0, NULL) < 0)
+	if (live_create(t->live, in->cid, &r) < 0)
 		return err_nomem(e);
 	*ret = (struct node){ NODE_RECEIPT, in->cid, r.number };
 	return 0;
 }
 
+/*
+ * From here on its commits leave no receipt; those under way are over. What is written to it goes
+ * on, as with a file that is unlinked.
+ */
+static void forget(struct live_receipt *live)
+{
+	live->forgotten = true;
+	mutex_lock(&live->commit);
+	mutex_unlock(&live->commit);
+}
+
+/* -ENOENT */
+static int remove_stored(struct inside *in, const char *name, struct err *e)
+{
+	struct receipt r;
+	int rc = engine_receipt_by_name(in->engine, in->cid, name, &r, e);
+
+	return rc < 0 ? rc : engine_receipt_remove(in->engine, in->cid, r.number, e);
+}
+
 static int ingest_unlink(struct tree *t, struct inside *in, const char *name, struct err *e)
 {
-	struct live_receipt *live;
-	struct receipt r;
+	struct live_receipt *live = live_by_name(t->live, in->cid, name);
 	int rc;
 
-	mutex_lock(&t->live->lock);
-	live = live_by_name_locked(t->live, in->cid, name);
 	if (live)
-		live->forgotten = true;
-	mutex_unlock(&t->live->lock);
-	rc = engine_receipt_by_name(in->engine, in->cid, name, &r, e);
-	if (rc == 0)
-		rc = engine_receipt_remove(in->engine, in->cid, r.number, e);
-	return rc == -ENOENT && live ? 0 : rc;
+		forget(live);
+	rc = remove_stored(in, name, e);
+	if (live && rc == -ENOENT)
+		rc = 0;
+	live_put(t->live, live);
+	return rc;
 }
 
-/* The live receipt of NAME gets the new name; a live one that has it is no longer found. */
-static bool live_rename(struct live *l, uint32_t cid, const char *name, const char *new_name)
+static int rename_stored(struct inside *in, const char *name, const char *new_name, struct err *e)
 {
-	struct live_receipt *r, *old;
+	struct receipt r;
+	int rc = engine_receipt_by_name(in->engine, in->cid, name, &r, e);
 
-	mutex_lock(&l->lock);
-	r = live_by_name_locked(l, cid, name);
-	old = live_by_name_locked(l, cid, new_name);
-	if (old && old != r)
-		old->forgotten = true;
-	if (r) {
-		mutex_lock(&r->lock);
-		snprintf(r->receipt.name, sizeof(r->receipt.name), "%s", new_name);
-		mutex_unlock(&r->lock);
-	}
-	mutex_unlock(&l->lock);
-	return r != NULL;
+	return rc < 0 ? rc : engine_receipt_rename(in->engine, in->cid, r.number, new_name, e);
 }
 
+/* Its commits wait, so that none stores the old name after the new one. */
+static int rename_live(struct tree *t, struct inside *in, struct live_receipt *live,
+                       const char *name, const char *new_name, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&live->commit);
+	live_rename(t->live, live, new_name);
+	rc = rename_stored(in, name, new_name, e);
+	if (rc == -ENOENT)
+		rc = remove_stored(in, new_name, e);
+	mutex_unlock(&live->commit);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+/* Whatever had the new name is gone: also what is written to it at this moment. */
 static int ingest_rename(struct tree *t, struct inside *in, const char *name, const char *new_name,
                          unsigned flags, struct err *e)
 {
-	struct receipt r;
-	bool live;
+	struct live_receipt *live, *old;
 	int rc = vector_id_check(new_name, strlen(new_name), e);
 
 	if (rc == 0 && flags)
 		rc = err_set(e, -EINVAL, "rename with flags is for plain files");
-	if (rc < 0)
+	if (rc < 0 || strcmp(name, new_name) == 0)
 		return rc;
-	live = live_rename(t->live, in->cid, name, new_name);
-	rc = engine_receipt_by_name(in->engine, in->cid, name, &r, e);
-	if (rc == 0)
-		rc = engine_receipt_rename(in->engine, in->cid, r.number, new_name, e);
-	return rc == -ENOENT && live ? 0 : rc;
+	live = live_by_name(t->live, in->cid, name);
+	old = live_by_name(t->live, in->cid, new_name);
+	if (old)
+		forget(old);
+	rc = live ? rename_live(t, in, live, name, new_name, e)
+	          : rename_stored(in, name, new_name, e);
+	live_put(t->live, old);
+	live_put(t->live, live);
+	return rc;
 }
 
 const struct dir_ops dir_ingest = {

@@ -83,6 +83,7 @@ static int vector_open(struct tree *t, const struct caller *who, struct handle *
 	if (rc < 0)
 		return rc;
 	o.name = id;
+	o.append = (h->flags & O_APPEND) != 0;
 	rc = intake_new(&o, &intake, e);
 	if (rc == 0)
 		h->state = intake;
@@ -92,7 +93,7 @@ static int vector_open(struct tree *t, const struct caller *who, struct handle *
 static long vector_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                          const void *p, size_t n, struct err *e)
 {
-	return intake_write(h->state, off, p, n, (h->flags & O_APPEND) != 0, e);
+	return intake_write(h->state, off, p, n, e);
 }
 
 static int vector_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)

@@ -10,6 +10,7 @@
 #define RV_TREE_INGEST_H
 
 #include "tree/file.h"
+#include "tree/live.h"
 #include "vector/reader.h"
 
 struct intake;
@@ -19,26 +20,19 @@ struct intake_options {
 	uint32_t cid;
 	const char *name; /* of the file: its ending tells the format, its stem the IDs; copied */
 	bool one_vector;  /* vectors/ID: name is the ID, and one vector may come */
-	uint64_t first_position; /* `>>` goes on from the receipt's count */
-	/* kept up to date and written with every commit; NULL: none (vectors/) */
-	struct receipt *receipt;
-	struct mutex *receipt_lock; /* guards *receipt against its readers; NULL with receipt */
+	bool append; /* `>>`: positions go on from those that all writers of the file took */
+	struct live_receipt *live; /* told of all that happens; NULL: none (vectors/) */
 };
 
 int intake_new(const struct intake_options *o, struct intake **ret, struct err *e);
-/* The receipt as it stands is in the store, so that closing need not write it. */
-bool intake_receipt_stored(const struct intake *in);
-/* No more will come: a receipt that is still ingesting becomes a rejected one. */
-void intake_end(struct intake *in);
 /* Rejects what waits. NULL allowed. */
 void intake_free(struct intake *in);
 
 /*
- * Takes n bytes at the offset or fails for good: everything that waits is rejected. append:
- * offsets are not looked at.
+ * Takes n bytes at the offset or fails for good: everything that waits is rejected. Who appends
+ * has no offsets.
  */
-long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, bool append,
-                  struct err *e);
+long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, struct err *e);
 /*
  * An extending truncate: zeros up to size in a binary format; shrinking to 0 on a fresh intake
  * is nothing.

@@ -202,6 +202,47 @@ PY
     assert_equal "$(receipt log vectors)" 3
 }
 
+@test "many that append at once lose nothing" {
+    local pids=()
+    for i in $(seq 30); do
+        (echo "$i 1" >> ingest/log) 3>&- &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+    assert_equal "$(ls vectors | wc -l)" 30
+    assert_equal "$(receipt log vectors)" 30
+    assert_equal "$(receipt log replaced)" 0
+    echo "0 1" >> ingest/log
+    [ -e vectors/log:30 ]
+}
+
+@test "writing a file again begins its receipt again" {
+    for i in 1 2 3 4 5; do echo "$i 1" > ingest/f; done
+    assert_equal "$(receipt f vectors)" 1
+    assert_equal "$(receipt f replaced)" 1
+    echo "6 1" >> ingest/f
+    [ -e vectors/f:1 ]
+    assert_equal "$(ls vectors | wc -l)" 2
+}
+
+@test "half a line of a collection's first file does not fix its dimension" {
+    (printf '1 2'; sh -c :; printf ' 3'; sh -c :; printf ' 4\n5 6 7 8\n') > ingest/f
+    run cat vectors/f vectors/f:1
+    assert_output '{"id":"f","vector":[1,2,3,4]}
+{"id":"f:1","vector":[5,6,7,8]}'
+    assert_equal "$(ls vectors | wc -l)" 2
+    assert_equal "$(receipt f vectors)" 2
+}
+
+@test "the first line of many is refused as line 1" {
+    echo "1 2 3" > ingest/seed
+    printf '1 2\n1 2 3\n' > "$BATS_TEST_TMPDIR/f"
+    run cp "$BATS_TEST_TMPDIR/f" ingest/f
+    assert_failure
+    run cat error
+    assert_output "line 1: expected 3 numbers, got 2"
+}
+
 @test "a writer killed by a signal leaves nothing of what waits" {
     mkfifo "$BATS_TEST_TMPDIR/pipe"
     cat "$BATS_TEST_TMPDIR/pipe" > ingest/killed 3>&- &
@@ -252,6 +293,39 @@ PY
     rm ingest/g
     [ ! -e ingest/g ]
     assert_equal "$(ls vectors | wc -l)" 2
+}
+
+@test "a file that is removed or replaced while it is written does not come back" {
+    echo "1 1" > ingest/other
+    exec 4> ingest/gone 5> ingest/replaced
+    echo "2 1" >&4
+    echo "3 1" >&5
+    rm ingest/gone
+    mv ingest/other ingest/replaced
+    echo "4 1" >&4
+    echo "5 1" >&5
+    exec 4>&- 5>&-
+    run ls ingest
+    assert_output replaced
+    assert_equal "$(receipt replaced vectors)" 1
+    assert_equal "$(ls vectors | wc -l)" 5
+    cd /
+    remount
+    assert_equal "$(ls "$T/ingest")" replaced
+}
+
+@test "mv of a file that is being written" {
+    exec 4> ingest/part
+    echo "1 1" > ingest/whole
+    echo "2 1" >&4
+    mv ingest/part ingest/whole
+    echo "3 1" >&4
+    run ls ingest
+    assert_output whole
+    assert_equal "$(receipt whole vectors)" 2
+    exec 4>&-
+    poll 5 grep -q "state committed" ingest/whole
+    [ -e vectors/part:1 ]
 }
 
 @test "rsync, tar, dd and tee store a file each as one batch" {
