@@ -367,7 +367,7 @@ static int intern_locked(struct collection *c, const char *id, size_t len, uint3
 	int rc = 0;
 
 	if (!idtable_find(&c->ids, id, len, ret)) {
-		if (idtable_full(&c->ids))
+		if (idtable_full(&c->ids) || idtable_wants_packing(&c->ids))
 			return -EAGAIN;
 		rc = idtable_add(&c->ids, id, len, 0, ret);
 	}

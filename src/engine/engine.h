@@ -129,8 +129,8 @@ int engine_remove_all(struct engine *en, uint32_t cid, uint64_t *ret_removed, st
 /* The number of a stored ID, or -ENOENT. From memory. */
 int engine_lookup(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num);
 /*
- * A number for an ID that may come to exist (create in vectors/): kept for it as long as the
- * engine is open.
+ * A number for an ID that may come to exist (create in vectors/): kept for it while the engine
+ * is open, for the last thousand or so that were asked for.
  */
 int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num,
                   struct err *e);

@@ -51,6 +51,7 @@ void idtable_release(struct idtable *t)
 	mem_free(t->by_num);
 	map_release(&t->names);
 	chunks_free(t->chunks);
+	mem_free(t->promises);
 	idtable_init(t, t->next_num);
 }
 
@@ -332,6 +333,35 @@ void idtable_unref(struct idtable *t, uint32_t entry)
 	assert(en->refs > 0);
 	en->refs--;
 	idtable_drop(t, entry);
+}
+
+/* ---- promises ---- */
+
+static void break_oldest(struct idtable *t)
+{
+	uint32_t entry = t->promises[t->promise_at];
+
+	idtable_at(t, entry)->promised = false;
+	idtable_unref(t, entry);
+	t->promise_at = (t->promise_at + 1) % IDTABLE_PROMISES;
+	t->n_promises--;
+}
+
+int idtable_promise(struct idtable *t, uint32_t entry)
+{
+	if (idtable_at(t, entry)->promised) {
+		idtable_unref(t, entry);
+		return 0;
+	}
+	if (!t->promises)
+		t->promises = mem_alloc(IDTABLE_PROMISES, sizeof(*t->promises));
+	if (!t->promises)
+		return -ENOMEM;
+	if (t->n_promises == IDTABLE_PROMISES)
+		break_oldest(t);
+	t->promises[(t->promise_at + t->n_promises++) % IDTABLE_PROMISES] = entry;
+	idtable_at(t, entry)->promised = true;
+	return 0;
 }
 
 size_t idtable_bytes(const struct idtable *t)

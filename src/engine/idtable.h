@@ -49,6 +49,8 @@ struct idtable {
 	size_t string_bytes;  /* in chunks */
 	size_t garbage_bytes; /* of these, of removed IDs */
 	uint64_t next_num;
+	uint32_t *promises; /* entries in the order of their promises, a ring; NULL: none yet */
+	uint32_t promise_at, n_promises;
 };
 
 void idtable_init(struct idtable *t, uint64_t next_num);
@@ -84,6 +86,13 @@ void idtable_ref(struct idtable *t, uint32_t entry);
 void idtable_unref(struct idtable *t, uint32_t entry);
 /* Likewise, after its slot became ROW_NONE. */
 void idtable_drop(struct idtable *t, uint32_t entry);
+
+/*
+ * Keeps an entry that somebody has a reference on, which becomes the promise's; the oldest of
+ * IDTABLE_PROMISES promises is broken for it. -ENOMEM: the reference is the caller's still.
+ */
+#define IDTABLE_PROMISES 1024u
+int idtable_promise(struct idtable *t, uint32_t entry);
 
 bool idtable_wants_packing(const struct idtable *t);
 /* Gives garbage strings back; does nothing without memory. Both locks. */

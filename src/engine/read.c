@@ -42,15 +42,17 @@ int engine_lookup(struct engine *en, uint32_t cid, const char *id, size_t len, u
 	return rc;
 }
 
-/* The reference that interning took stays: that is the promise. Once is enough. */
-static void promise(struct collection *c, uint32_t entry)
+/* The reference that interning took is the promise's from here on. */
+static int promise(struct collection *c, uint32_t entry, struct err *e)
 {
+	int rc;
+
 	mutex_lock(&c->mu);
-	if (idtable_at(&c->ids, entry)->promised)
+	rc = idtable_promise(&c->ids, entry);
+	if (rc < 0)
 		idtable_unref(&c->ids, entry);
-	else
-		idtable_at(&c->ids, entry)->promised = true;
 	mutex_unlock(&c->mu);
+	return rc < 0 ? err_nomem(e) : 0;
 }
 
 int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, uint64_t *ret_num,
@@ -68,7 +70,7 @@ int engine_number(struct engine *en, uint32_t cid, const char *id, size_t len, u
 		return rc;
 	rc = collection_intern(c, id, len, &entry, ret_num, e);
 	if (rc == 0)
-		promise(c, entry);
+		rc = promise(c, entry, e);
 	collection_leave(c);
 	return rc;
 }

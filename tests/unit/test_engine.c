@@ -293,6 +293,31 @@ static void test_promised_numbers(void **state)
 	T_ERR(engine_number(f->en, CID, "", 0, &b, NULL), EINVAL);
 }
 
+/* `touch vectors/$i` for ever. */
+static void test_promises_are_bounded(void **state)
+{
+	struct fix *f = *state;
+	struct collection_info info;
+	struct vector_info v;
+	uint64_t first, num = 0;
+	char id[LIMIT_ID + 1];
+
+	put(f, "x", X, 3);
+	T_OK(engine_number(f->en, CID, "x", 1, &first, NULL));
+	for (int i = 0; i < 40000; i++) {
+		snprintf(id, sizeof(id), "%0200d", i);
+		T_OK(engine_number(f->en, CID, id, 200, &num, NULL));
+	}
+	T_OK(engine_collection_info(f->en, CID, &info));
+	assert_true(info.resident_bytes < 3u << 20);
+	T_OK(engine_number_id(f->en, CID, num, &v, NULL));
+	assert_string_equal(v.id, id);
+	T_OK(engine_lookup(f->en, CID, "x", 1, &num)); /* it is stored, promised or not */
+	assert_int_equal(num, first);
+	removed(f, "x");
+	T_ERR(engine_number_id(f->en, CID, first, &v, NULL), ENOENT);
+}
+
 static void test_metadata_and_text(void **state)
 {
 	struct fix *f = *state;
@@ -595,6 +620,7 @@ int main(void)
 		TEST(test_list_and_stat),
 		TEST(test_long_list),
 		TEST(test_promised_numbers),
+		TEST(test_promises_are_bounded),
 		TEST(test_metadata_and_text),
 		TEST(test_collections),
 		TEST(test_removed_under_open_batches),
