@@ -56,7 +56,7 @@ PROGRAMS := $(if $(MOUNT_OBJ),$(BIN)/ruvectorfs) $(TOOLS:%=$(BIN)/%)
 SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch])
 
 .DEFAULT_GOAL := all
-.PHONY: all deps test unit-programs check-unit check-bats check-san check-headers check-layers check-format check-tsa \
+.PHONY: all deps test unit-programs check-unit check-bats check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
 	coverage bench bench-peers demo install uninstall dist clean help
 .DELETE_ON_ERROR:
 
@@ -112,6 +112,18 @@ check-bats: all ## bats, a file per visible file of the mount
 check-san: ## both suites under address,undefined; the unit tests under thread, too
 	$(MAKE) --no-print-directory SAN=address,undefined check-unit check-bats
 	$(MAKE) --no-print-directory SAN=thread check-unit
+
+# The library is built once more, by clang and with coverage for the fuzzer; FUZZ_SECONDS each. Found inputs stay in build/.
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SECONDS ?= 20
+check-fuzz: ## libFuzzer on every parser, FUZZ_SECONDS each (clang, libclang-rt-dev)
+	$(MAKE) --no-print-directory CC=clang SAN=fuzzer-no-link,address,undefined fuzz-programs
+	@for f in $(FUZZ); do tests/fuzz/run.sh $(FUZZ_SECONDS) build/san-fuzzer-no-link-address-undefined/tests/fuzz/$$f || exit 1; done
+
+fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/%)
+
+$(FUZZ:%=$(BUILD)/tests/fuzz/%): %: %.o $(LIB)
+	$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
 HEADERS := $(wildcard src/*/*.h mount/*.h)
 check-headers: ## each header compiles alone
