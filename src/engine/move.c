@@ -114,9 +114,10 @@ static int compact_gated(struct collection *c, struct err *e) REQUIRES(c->commit
 	if (!big)
 		c->segment_dead_bytes = 0;
 	mutex_unlock(&c->mu);
-	if (big || !dim || !worth_it(c))
+	if (big || !worth_it(c))
 		return 0;
-	rc = store_compact(c->engine->store, c->cid, dim, moved, &m, e);
+	/* an empty collection has no dimension, and no row that would need one */
+	rc = store_compact(c->engine->store, c->cid, dim ? dim : 1, moved, &m, e);
 	return rc < 0 ? rc : 1;
 }
 

@@ -91,6 +91,57 @@ static void test_aborted_after_linking(void **state)
 	assert_int_equal(info(f).vectors, MANY);
 }
 
+/* The bytes of the segment, whatever its generation. */
+static long segment_bytes(struct fix *f)
+{
+	char path[128], name[32];
+	struct stat st;
+
+	for (int gen = 1; gen < 10; gen++) {
+		snprintf(name, sizeof(name), "7.vectors.%d", gen);
+		fix_path(f, name, path);
+		if (stat(path, &st) == 0)
+			return st.st_size;
+	}
+	return 0;
+}
+
+#define WIDE 4096 /* 16 KiB a row */
+
+static struct batch *large_batch(struct fix *f)
+{
+	struct batch *b = begin(f);
+	char id[64];
+	float v[WIDE];
+
+	for (int i = 0; i < 1000; i++) {
+		snprintf(id, sizeof(id), "w%d", i);
+		fix_vector(f, v, WIDE);
+		T_OK(add(b, id, v, WIDE));
+	}
+	return b;
+}
+
+/* Whoever empties a collection, or fails to fill it, wants the room back. */
+static void test_an_empty_collection_takes_no_room(void **state)
+{
+	struct fix *f = *state;
+
+	engine_batch_abort(large_batch(f));
+	wait_idle(f);
+	assert_true(segment_bytes(f) < 1 << 20);
+	T_OK(engine_batch_commit(large_batch(f), NULL, NULL, NULL, NULL));
+	wait_idle(f);
+	assert_true(segment_bytes(f) > 15 << 20);
+	T_OK(engine_remove_all(f->en, CID, NULL, NULL));
+	wait_idle(f);
+	assert_true(segment_bytes(f) < 1 << 20);
+	fix_reopen(f);
+	fill(f, "v", 10, DIM);
+	all_there(f, "v", 10, 1);
+	verify_clean(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -99,6 +150,7 @@ int main(void)
 		TEST(test_slots_come_back_after_churn),
 		TEST(test_compaction),
 		TEST(test_aborted_after_linking),
+		TEST(test_an_empty_collection_takes_no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
