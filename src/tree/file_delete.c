@@ -5,7 +5,8 @@
  * The commit rules are those of ingest/: at the end of a write that ends with a newline and leaves
  * exactly one line waiting, and at every flush. IDs that do not exist are ignored, so that a list
  * can be sent again. What waits is forgotten when the writer is ended by a signal, or when a line
- * is refused.
+ * is refused. A tail that a flush has taken is kept, because its line may go on: then the whole
+ * line is an ID, too.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct deletion {
 	struct buf lines;  /* what waits, the last line perhaps incomplete */
 	size_t n_lines;    /* complete ones */
 	size_t line_start; /* of the incomplete last one */
+	bool taken;        /* which is all there is, and was taken by a flush */
 	struct err failed;
 };
 
@@ -32,6 +34,16 @@ static void forget(struct deletion *d)
 {
 	buf_release(&d->lines);
 	d->n_lines = d->line_start = 0;
+	d->taken = false;
+}
+
+/* All of it was committed; the incomplete last line may go on. */
+static void forget_lines(struct deletion *d)
+{
+	d->lines.len -= d->line_start;
+	memmove(d->lines.data, d->lines.data + d->line_start, d->lines.len);
+	d->n_lines = d->line_start = 0;
+	d->taken = d->lines.len > 0;
 }
 
 static size_t chomp(const char *s, size_t n)
@@ -106,7 +118,7 @@ static int commit(struct tree *t, struct handle *h, struct deletion *d, struct e
 		return 0;
 	refs = mem_alloc(d->n_lines + 1, sizeof(*refs));
 	rc = refs ? remove_refs(t, h->node.number, refs, split(d, refs), e) : err_nomem(e);
-	forget(d);
+	forget_lines(d);
 	return rc;
 }
 
@@ -140,6 +152,7 @@ static long delete_write(struct tree *t, const struct caller *who, struct handle
 			err_set(e, -E2BIG, "more than %u bytes of IDs in one batch", PENDING_MAX),
 			e);
 	buf_add(&d->lines, p, n);
+	d->taken = false;
 	rc = buf_failed(&d->lines) ? err_nomem(e) : take_lines(d, e);
 	if (rc == 0 && d->n_lines == 1 && d->line_start == d->lines.len)
 		rc = commit(t, h, d, e);
@@ -154,7 +167,7 @@ static int delete_flush(struct tree *t, const struct caller *who, struct handle 
 
 	if (d->failed.code)
 		return refuse_failed(d, e);
-	if (d->lines.len == 0)
+	if (d->lines.len == 0 || d->taken)
 		return 0;
 	if (callers_dying_of_signal(who)) {
 		forget(d);

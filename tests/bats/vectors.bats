@@ -84,6 +84,13 @@ setup() {
     assert_output ""
 }
 
+@test "a flush in the middle of an ID of delete" {
+    printf 'id1\t1 2\nid12\t1 3\nid123\t1 4\nb\t1 5\n' | put ingest/f
+    (printf 'b\nid12'; sh -c :; printf '3\n') > delete
+    run ls vectors
+    assert_output id1 # the tail was an ID when the flush came
+}
+
 @test "a star alone empties the collection" {
     printf 'a\t1 2\nb\t1 3\n' | put ingest/f
     printf 'x\n*\n' | put delete
