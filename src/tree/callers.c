@@ -10,6 +10,7 @@
  * be relatives of the sibling that was refused.
  *
  * Of slots of ended children only the newest can ever be chosen, so growing drops the others first.
+ * (Where children belong to several users that may be another's, and there is none then.)
  *
  * Lock: one over the table, inner to handles and exchanges; under it only the locks of
  * callers_process.c and no caller's code but a post's free.
@@ -32,6 +33,7 @@ struct slot {
 	uint64_t seq;     /* newer is larger */
 	uint64_t through; /* the child; 0: it has ended */
 	pid_t through_pid;
+	uid_t uid; /* who posted */
 };
 
 struct key {
@@ -192,13 +194,14 @@ static bool slot_ended(struct callers *c, struct slot *s)
 	return s->through == 0;
 }
 
-static void slot_fill(struct slot *s, struct post *p, uint64_t seq)
+static void slot_fill(struct slot *s, struct post *p, const struct slot *from)
 {
 	/* the new reference first: both may be the same */
 	post_ref(p);
 	post_unref(s->post);
 	s->post = p;
-	s->seq = seq;
+	s->seq = from->seq;
+	s->uid = from->uid;
 }
 
 static void slot_remove(struct entry *en, unsigned i)
@@ -256,25 +259,33 @@ static void fill_up(struct callers *c, struct entry *en, const struct slot *from
 {
 	for (unsigned i = 0; i < en->n_up; i++) {
 		if (en->up[i].through == from->through) {
-			slot_fill(&en->up[i], p, from->seq);
+			slot_fill(&en->up[i], p, from);
 			return;
 		}
 	}
 	if (!make_room(c, en))
 		return;
 	en->up[en->n_up] = *from;
-	slot_fill(&en->up[en->n_up++], p, from->seq);
+	slot_fill(&en->up[en->n_up++], p, from);
 }
 
-/* The newest slot that may be seen, or NULL. */
-static struct slot *newest_allowed(struct callers *c, struct entry *en)
+static bool is_for(const struct slot *s, uid_t uid)
 {
-	struct slot *best = en->own.post ? &en->own : NULL;
+	return uid == 0 || s->uid == uid;
+}
+
+/*
+ * The newest slot that may be seen, or NULL. itself: the entry is the reader's own, which knows
+ * what it asked, whoever it was then.
+ */
+static struct slot *newest_allowed(struct callers *c, struct entry *en, uid_t uid, bool itself)
+{
+	struct slot *best = en->own.post && (itself || is_for(&en->own, uid)) ? &en->own : NULL;
 
 	for (unsigned i = 0; i < en->n_up; i++) {
 		struct slot *s = &en->up[i];
 
-		if ((!best || s->seq > best->seq) && slot_ended(c, s))
+		if ((!best || s->seq > best->seq) && is_for(s, uid) && slot_ended(c, s))
 			best = s;
 	}
 	return best;
@@ -321,6 +332,7 @@ void callers_free(struct callers *c)
 void callers_lineage(struct callers *c, const struct caller *who, struct lineage *ret)
 {
 	processes_lineage(c->processes, who, ret);
+	ret->uid = who->uid;
 }
 
 uint32_t callers_node_item(const struct lineage *l)
@@ -337,7 +349,7 @@ uint32_t callers_node_item(const struct lineage *l)
 void callers_post(struct callers *c, const struct lineage *l, uint32_t place, enum post_kind kind,
                   struct post *p)
 {
-	struct slot from = { 0 };
+	struct slot from = { .uid = l->uid };
 
 	mutex_lock(&c->lock);
 	from.seq = ++c->seq;
@@ -346,7 +358,7 @@ void callers_post(struct callers *c, const struct lineage *l, uint32_t place, en
 		struct entry *en = entry_get(c, &k);
 
 		if (en && i == 0)
-			slot_fill(&en->own, p, from.seq);
+			slot_fill(&en->own, p, &from);
 		else if (en)
 			fill_up(c, en, &from, p);
 		from.through = l->process[i];
@@ -367,7 +379,7 @@ struct post *callers_find(struct callers *c, const struct lineage *l, uint32_t p
 	for (unsigned i = 0; i < l->n_session; i++) {
 		struct key k = { l->process[i], place, kind };
 		struct entry *en = entry_find(c, &k);
-		struct slot *s = en ? newest_allowed(c, en) : NULL;
+		struct slot *s = en ? newest_allowed(c, en, l->uid, i == 0) : NULL;
 
 		if (s)
 			found = post_ref(s->post);

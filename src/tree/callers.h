@@ -8,7 +8,8 @@
  * which it came still lives and is not in the reader's own chain (then it is a sibling's:
  * none). Processes are told apart by the inode of their pidfd (never reused), or by pid and
  * start time where the kernel has none. A caller without a visible pid is known by its user id
- * alone. Nothing crosses from one session to another.
+ * alone. Nothing crosses from one session to another, nor to another user, who has relatives of
+ * other users under su and in services; root sees what they see.
  *
  * Memory is bounded: 4 * LIMIT_PROCESSES places where a process posted, and CALLERS_POST_BYTES
  * of what was posted, least recently used forgotten first; a post is shared by reference count.
@@ -43,6 +44,7 @@ struct lineage {
 	 * there
 	 */
 	unsigned n_session;
+	uid_t uid; /* of the request */
 	uint64_t process[LINEAGE_MAX]; /* identities */
 	pid_t pid[LINEAGE_MAX];        /* 0: known by user id */
 };

@@ -533,6 +533,23 @@ static void no_pid_is_the_user(void **state)
 	assert_int_not_equal(callers_node_item(&a), 0);
 }
 
+/* A service's children under several users, su: what an ancestor asked is not for everybody. */
+static void another_user_is_not_a_relative(void **state)
+{
+	struct lineage parent = { .n = 1, .n_session = 1, .uid = 1000, .process = { 222 } };
+	struct lineage child = { .n = 2, .n_session = 2, .process = { 111, 222 } };
+
+	post_value(&parent, PLACE, POST_ANSWER, 1);
+	child.uid = 1000;
+	assert_int_equal(find_value(&child, PLACE, POST_ANSWER), 1);
+	child.uid = 1001;
+	assert_int_equal(find_value(&child, PLACE, POST_ANSWER), NONE);
+	child.uid = 0;
+	assert_int_equal(find_value(&child, PLACE, POST_ANSWER), 1);
+	parent.uid = 1001; /* itself, as another user by now */
+	assert_int_equal(find_value(&parent, PLACE, POST_ANSWER), 1);
+}
+
 static void same_number_as_long_as_it_lives(void **state)
 {
 	struct lineage a = me(), b = me();
@@ -776,6 +793,7 @@ int main(int argc, char **argv)
 		WITH(parallel_shells, pidfd),
 		BOTH(places_and_kinds),
 		BOTH(no_pid_is_the_user),
+		BOTH(another_user_is_not_a_relative),
 		BOTH(same_number_as_long_as_it_lives),
 		WITH(many_places_are_forgotten_oldest_first, pidfd),
 		WITH(many_bytes_are_forgotten, pidfd),
