@@ -312,15 +312,54 @@ static void end(struct tenant_batch *b)
 	mem_free(b);
 }
 
+/* What the batch claimed does not fit any more, because a limit was lowered meanwhile. */
+static enum quota_key outgrown(struct tenant_batch *b, const struct quota *q)
+{
+	struct tenant *t = b->in.tenant;
+	const struct claim *c = &t->claims;
+	enum quota_key k = QUOTA_N;
+	uint64_t vectors = 0;
+	uint64_t bytes = 0;
+	uint32_t n;
+
+	if (!is_limited(q))
+		return QUOTA_N;
+	mutex_lock(&t->quota_lock);
+	engine_usage(b->in.engine, &vectors, &bytes, &n);
+	if (b->claim.vectors > 0 && exceeds(vectors, c->vectors, 0, 0, q->max[QUOTA_MAX_VECTORS]))
+		k = QUOTA_MAX_VECTORS;
+	else if (b->claim.bytes > 0 && exceeds(bytes, c->bytes, 0, 0, q->max[QUOTA_MAX_BYTES]))
+		k = QUOTA_MAX_BYTES;
+	mutex_unlock(&t->quota_lock);
+	return k;
+}
+
+/* Claims that are being returned look too large for a moment; see claim(). */
+static int check_claims(struct tenant_batch *b, struct err *e)
+{
+	struct tenant *t = b->in.tenant;
+	enum quota_key k;
+	struct quota q;
+	int rc = check(b, &q, e);
+
+	if (rc < 0 || outgrown(b, &q) == QUOTA_N)
+		return rc;
+	rwlock_write(&t->gate);
+	k = outgrown(b, &q);
+	rwlock_write_unlock(&t->gate);
+	return k == QUOTA_N ? 0 : refused(t, k, q.max[k], e);
+}
+
 int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct receipt *receipt,
                         struct batch_result *ret, struct err *e)
 {
 	struct tenant *t = b->in.tenant;
-	int rc;
+	int rc = b->failed ? err_set(e, -EDQUOT, "the batch was refused before")
+	                   : check_claims(b, e);
 
 	rwlock_read(&t->gate);
-	rc = b->failed ? err_set(e, -EDQUOT, "the batch was refused before")
-	               : tenant_check(&b->in, TENANT_WRITE, e);
+	if (rc == 0)
+		rc = tenant_check(&b->in, TENANT_WRITE, e);
 	if (rc < 0)
 		engine_batch_abort(b->batch);
 	else

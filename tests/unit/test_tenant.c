@@ -748,6 +748,38 @@ static void test_max_collections(void **state)
 
 /* ---- quotas of what is stored ---- */
 
+static void test_a_limit_lowered_under_a_batch(void **state)
+{
+	uint32_t a = make("a");
+	struct tenant_batch *b, *replacing;
+	struct batch_result result;
+	struct err e = { 0 };
+
+	T_OK(insert(a, 0, 2, &e));
+	T_OK(tenant_batch_begin(ts, a, &b, &e));
+	T_OK(add(b, 10, &e));
+	T_OK(add(b, 11, &e));
+	set_quota(a, "max_vectors 3\n");
+	T_OK(tenant_batch_begin(ts, a, &replacing, &e));
+	T_OK(add(replacing, 1, &e)); /* needs no further room */
+	T_ERR(tenant_batch_commit(b, NULL, NULL, &result, &e), EDQUOT);
+	assert_string_equal(e.text, "max_vectors 3 reached");
+	T_OK(tenant_batch_commit(replacing, NULL, NULL, &result, &e));
+	assert_int_equal(vectors(a), 2);
+	T_OK(insert(a, 10, 11, &e));
+	T_OK(tenant_batch_begin(ts, a, &b, &e));
+	T_ERR(add(b, 12, &e), EDQUOT);
+	T_OK(add(b, 10, &e));
+	set_quota(a, "max_vectors 1\n");
+	T_OK(tenant_batch_commit(b, NULL, NULL, &result, &e));
+	set_quota(a, "max_vectors max\n");
+	T_OK(tenant_batch_begin(ts, a, &b, &e));
+	T_OK(add(b, 13, &e));
+	set_quota(a, "max_bytes 10\n");
+	T_ERR(tenant_batch_commit(b, NULL, NULL, &result, &e), EDQUOT);
+	assert_int_equal(vectors(a), 3);
+}
+
 static void test_max_vectors(void **state)
 {
 	struct err e = { 0 };
@@ -1216,6 +1248,7 @@ int main(void)
 		TEST(test_collections),
 		TEST(test_collection_status_stays),
 		TEST(test_max_collections),
+		TEST(test_a_limit_lowered_under_a_batch),
 		TEST(test_max_vectors),
 		TEST(test_borrowed),
 		TEST(test_claims_return),
