@@ -8,7 +8,7 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ruvectorfs
 SBINDIR ?= /sbin
-VERSION := 0.1.0
+VERSION := $(shell sed -n 's/^.define RUVECTORFS_VERSION "\(.*\)"/\1/p' src/base/version.h)
 CLANG ?= clang
 CLANG_FORMAT ?= clang-format
 
@@ -169,6 +169,7 @@ bench-peers: all $(BIN)/peer-hnswlib ## the index beside hnswlib (libhnswlib-dev
 DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md)
 MAN1 := $(wildcard docs/man/*.1)
 MAN5 := $(wildcard docs/man/*.5)
+MAN8 := $(wildcard docs/man/*.8)
 
 install: all ## programs to BINDIR, the mount helper to SBINDIR, manuals and documents
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(DOCDIR)
@@ -177,10 +178,12 @@ install: all ## programs to BINDIR, the mount helper to SBINDIR, manuals and doc
 	$(if $(DOCS),install -m 644 $(DOCS) $(DESTDIR)$(DOCDIR))
 	$(if $(MAN1),install -d $(DESTDIR)$(MANDIR)/man1 && install -m 644 $(MAN1) $(DESTDIR)$(MANDIR)/man1)
 	$(if $(MAN5),install -d $(DESTDIR)$(MANDIR)/man5 && install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5)
+	$(if $(MAN8),install -d $(DESTDIR)$(MANDIR)/man8 && install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8)
 
 uninstall: ## what install put there
 	rm -f $(patsubst $(BIN)/%,$(DESTDIR)$(BINDIR)/%,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
-	rm -f $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man1/%,$(MAN1)) $(patsubst docs/man/%,$(DESTDIR)$(MANDIR)/man5/%,$(MAN5))
+	rm -f $(MAN1:docs/man/%=$(DESTDIR)$(MANDIR)/man1/%) $(MAN5:docs/man/%=$(DESTDIR)$(MANDIR)/man5/%) \
+		$(MAN8:docs/man/%=$(DESTDIR)$(MANDIR)/man8/%)
 	rm -f $(patsubst %,$(DESTDIR)$(DOCDIR)/%,$(notdir $(DOCS)))
 	-rmdir $(DESTDIR)$(DOCDIR)
 

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/version.h"
 #include "mount/options.h"
 #include "tenant/quota.h"
 
@@ -23,8 +24,10 @@ static const char usage[] =
 	"\n"
 	"Mounts the vector store that is kept in the directory DATA (made when missing) at MOUNTPOINT.\n"
 	"\n"
-	"  -f  stay in the foreground, log to stderr      -d  also show every request\n"
-	"  -V  print the version                          -h  print this\n"
+	"  -f             stay in the foreground, log to stderr\n"
+	"  -d             likewise, and show every request\n"
+	"  -h, --help     print this\n"
+	"  -V, --version  print the version\n"
 	"\n"
 	"  -o allow_other     other users may use the mount; their permissions are enforced\n"
 	"  -o ro              nothing can be changed; queries are answered\n"

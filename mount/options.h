@@ -31,6 +31,4 @@ struct options {
 int options_parse(struct options *o, int argc, char **argv);
 void options_release(struct options *o);
 
-#define RUVECTORFS_VERSION "0.1.0"
-
 #endif

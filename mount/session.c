@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "mount/datadir.h"
 #include "mount/ops.h"
 #include "mount/session.h"

@@ -434,6 +434,14 @@ static const struct {
 	{ "npy", ask_npy_batch }, { "json", ask_json },
 };
 
+static bool is_form(const char *name)
+{
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		if (strcmp(name, forms[i].name) == 0)
+			return true;
+	return false;
+}
+
 static int run(struct mount_bench *b, const char *form)
 {
 	if (load(b) < 0 || pin_both(b) < 0)
@@ -519,7 +527,7 @@ int bench_mount(int argc, char **argv)
 			return c == 'h' ? 0 : 2;
 		}
 	}
-	if (!b.root || !query || !truth || b.k == 0) {
+	if (optind < argc || !b.root || !query || !truth || b.k == 0 || (form && !is_form(form))) {
 		fputs(usage, stderr);
 		return 2;
 	}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/version.h"
 #include "tools/bench.h"
 
 static const struct subcommand {
@@ -23,6 +24,7 @@ static void usage(FILE *f)
 {
 	fprintf(f,
 	        "usage: ruvector-bench SUBCOMMAND [OPTION...]\n"
+	        "       ruvector-bench -h, --help | -V, --version\n"
 	        "TSV on stdout, progress on stderr; each subcommand has a --help of its own\n\n");
 	for (size_t i = 0; i < N_SUBCOMMANDS; i++)
 		fprintf(f, "  %-8s %s\n", subcommands[i].name, subcommands[i].what);
@@ -32,6 +34,10 @@ int main(int argc, char **argv)
 {
 	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);
+		return 0;
+	}
+	if (argc >= 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+		puts("ruvector-bench " RUVECTORFS_VERSION);
 		return 0;
 	}
 	for (size_t i = 0; argc >= 2 && i < N_SUBCOMMANDS; i++) {

@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/version.h"
 #include "tools/embed.h"
 #include "vector/reader.h"
 
@@ -44,6 +45,7 @@ static const char usage[] =
 	"  -d, --dim N          numbers of a vector, default 512\n"
 	"  -q, --query TEXT     just the numbers of this one text\n"
 	"  -h, --help           this text\n"
+	"  -V, --version        the version\n"
 	"\n"
 	"    ruvector-embed -i -f jsonl notes.tsv > tenants/me/ingest/notes.jsonl\n"
 	"    ruvector-embed -q 'what I look for' > tenants/me/query; cat tenants/me/results\n"
@@ -221,13 +223,17 @@ static int set_dim(struct job *j, const char *text)
 static int take_options(struct job *j, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "id-field", no_argument, NULL, 'i' },  { "format", required_argument, NULL, 'f' },
-		{ "dim", required_argument, NULL, 'd' }, { "query", required_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },      { 0 },
+		{ "id-field", no_argument, NULL, 'i' },
+		{ "format", required_argument, NULL, 'f' },
+		{ "dim", required_argument, NULL, 'd' },
+		{ "query", required_argument, NULL, 'q' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
 	};
 	int c, rc = 0;
 
-	while (rc == 0 && (c = getopt_long(argc, argv, "if:d:q:h", options, NULL)) != -1) {
+	while (rc == 0 && (c = getopt_long(argc, argv, "if:d:q:hV", options, NULL)) != -1) {
 		if (c == 'i')
 			j->id_field = true;
 		else if (c == 'f')
@@ -238,6 +244,8 @@ static int take_options(struct job *j, int argc, char **argv)
 			j->query = optarg;
 		else if (c == 'h')
 			return fputs(usage, stdout) < 0 ? 2 : 1;
+		else if (c == 'V')
+			return puts("ruvector-embed " RUVECTORFS_VERSION) < 0 ? 2 : 1;
 		else
 			rc = 2;
 	}

@@ -2,104 +2,16 @@
 # README and its kin: the commands that they show are run as they stand there and say what is shown; targets and links exist.
 
 load helper
-
-ROOT=$BATS_TEST_DIRNAME/../..
-TOUR_PID=
+load play
 
 setup() {
-    OUT=$BATS_TEST_TMPDIR/out
-    mkdir "$OUT"
+    play_setup
 }
 
 teardown() {
     cd /
     umount_fs
-    [ -z "$TOUR_PID" ] || end_of_tour
-}
-
-# The code of a section of README ("": what stands before the first), a word before each line: "shown" is a command after "$ ",
-# "output" what follows it, "quiet" a command whose output is not shown.
-code_of() { # TITLE
-    awk -v title="$1" '
-        /^## / { section = substr($0, 4) }
-        section != title { next }
-        /^```/ { fenced = !fenced; after_dollar = 0; next }
-        !fenced && !sub(/^    /, "") { after_dollar = 0; next }
-        sub(/^\$ /, "") { after_dollar = 1; print "shown " $0; next }
-        { print (after_dollar ? "output " : "quiet ") $0 }' "$ROOT/README.md"
-}
-
-# Runs such lines in one shell. Command number N goes to $OUT/N.command, what it says to N.said, what was shown to N.shown.
-# A quiet command must succeed.
-play() {
-    local lines line kind n=0 status
-    mapfile -t lines
-    for line in "${lines[@]}"; do
-        kind=${line%% *} line=${line#* }
-        if [ "$kind" = output ]; then
-            echo "$line" >> "$OUT/$n.shown"
-            continue
-        fi
-        n=$((n + 1))
-        echo "$line" > "$OUT/$n.command"
-        [ "$kind" = quiet ] || : > "$OUT/$n.shown"
-        eval "$line" > "$OUT/$n.said" 2>&1 < /dev/null
-        status=$?
-        if [ "$kind" = quiet ] && [ $status -ne 0 ]; then
-            echo "exit $status: $line"
-            cat "$OUT/$n.said"
-            return 1
-        fi
-    done
-}
-
-play_in_bash() {
-    OUT=$OUT timeout -k 5 60 bash -c "$(declare -f play); play" bash 3>&-
-}
-
-# The last digits of a distance depend on the processor; an interactive shell names no line.
-normal() { # FILE
-    sed 's/^[a-z]*: line [0-9]*: /bash: /' "$1" | awk -F '\t' -v OFS='\t' '
-        { for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+\.[0-9]+$/) $i = sprintf("%.6f", $i); print }'
-}
-
-says_what_is_shown() {
-    local shown n=0
-    for shown in "$OUT"/*.shown; do
-        n=$((n + 1))
-        run cat "${shown%.shown}.command"
-        echo "\$ $output"
-        assert_equal "$(normal "${shown%.shown}.said")" "$(normal "$shown")"
-    done
-    [ "$n" -gt 0 ]
-}
-
-# What the first command that contains TEXT said, in $output.
-said() { # TEXT
-    local command
-    command=$(grep -lF -- "$1" "$OUT"/*.command | sort -V | head -n 1)
-    [ -n "$command" ] || fail "no command has: $1"
-    run cat "${command%.command}.said"
-}
-
-tour_ended() {
-    [ ! -e "/proc/$TOUR_PID/exe" ] # nor has a zombie one
-}
-
-tour_unmounted() {
-    unmount_now || umount "$MNT" 2> /dev/null # the latter without /etc/mtab, which fusermount3 wants
-}
-
-# What stays mounted is emptied when bats removes the directory, so it does not stay.
-end_of_tour() {
-    local pid=$TOUR_PID
-    if ! poll 5 tour_unmounted || ! poll 30 tour_ended; then
-        TOUR_PID=
-        kill -9 "$pid"
-        umount -l "$MNT" || fusermount3 -uz "$MNT"
-        return 1
-    fi
-    TOUR_PID=
+    play_teardown
 }
 
 # vectors.npy and rows.jsonl, which a reader of the tour would have.
@@ -117,7 +29,7 @@ END
 @test "README: the first example answers what is shown" {
     mount_fs
     cd "$MNT" || return
-    code_of "" > "$BATS_TEST_TMPDIR/code"
+    code_of README.md "" > "$BATS_TEST_TMPDIR/code"
     assert_equal "$(grep -c '^shown' "$BATS_TEST_TMPDIR/code")" 3
     run play_in_bash < "$BATS_TEST_TMPDIR/code"
     assert_success
@@ -127,12 +39,12 @@ END
 @test "README: the five minutes work as they stand there" {
     mkdir "$MNT"
     make_samples "$BATS_TEST_TMPDIR"
-    code_of "Five minutes" > "$BATS_TEST_TMPDIR/code"
+    code_of README.md "Five minutes" > "$BATS_TEST_TMPDIR/code"
     assert_equal "$(head -n 2 "$BATS_TEST_TMPDIR/code" | cut -d ' ' -f 1,2)" "$(printf 'quiet make\nquiet make')"
     sed -e 1,2d -e "s#build/bin/#$RV_BIN/#" -e "s#/var/tmp/data#$DATA#" -e "s#/mnt#$MNT#" \
         "$BATS_TEST_TMPDIR/code" > "$BATS_TEST_TMPDIR/tour"
     HOME=$BATS_TEST_TMPDIR run play_in_bash < "$BATS_TEST_TMPDIR/tour"
-    TOUR_PID=$(cut -d ' ' -f 1 "$DATA/lock" || :)
+    tour_mounted
     assert_success
     says_what_is_shown
 
