@@ -5,6 +5,8 @@
  * 64-bit integer) are scaled by a table's power of ten in double, which is wrong by at most
  * RISK units in the last place. That decides the float unless the double lies that close to the
  * middle between two floats; then, and where floats are subnormal or overflow, strtof is asked.
+ * How many digits a fraction has cannot be predicted, so sixteen bytes are read at once and their
+ * digits counted and converted without a branch (as 64-bit words of eight lanes).
  *
  * Printing looks for the fewest digits inside the interval of decimals that read back as v, scaled
  * to nine digits. Where the double's error could change the answer, printf and strtof decide.
@@ -13,6 +15,7 @@
  */
 #include "base/num.h"
 
+#include <endian.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -77,6 +80,57 @@ static const char *scan_digits(const char *p, const char *end, uint64_t *mantiss
 	return p;
 }
 
+/* Eight characters, the first in the lowest byte; digits are 0 to 9. */
+static inline uint64_t load_eight(const char *p)
+{
+	uint64_t word;
+
+	memcpy(&word, p, sizeof(word));
+	return le64toh(word) ^ 0x3030303030303030;
+}
+
+/*
+ * How many digits lead. A byte above 9 sets its top bit in the sum; what it carries goes to the
+ * bytes behind it only.
+ */
+static inline unsigned count_digits(uint64_t eight)
+{
+	uint64_t others = (eight | (eight + 0x7676767676767676)) & 0x8080808080808080;
+
+	return others ? (unsigned)__builtin_ctzll(others) / 8 : 8;
+}
+
+/* The value of n digits that lead: pairs, then fours, then eight. Two shifts, as n may be 0. */
+static inline uint64_t value_of(uint64_t eight, unsigned n)
+{
+	uint64_t v = eight << (32 - 4 * n) << (32 - 4 * n);
+
+	v = v * 10 + (v >> 8);
+	return ((v & 0xff000000ff) * 0xf424000000064 + (v >> 16 & 0xff000000ff) * 0x271000000001) >>
+	       32;
+}
+
+/* As scan_digits, up to sixteen at once; [p, p + 16) can be read. */
+static inline const char *scan_sixteen(const char *p, uint64_t *mantissa)
+{
+	static const uint32_t powers[] = { 1,      10,      100,      1000,     10000,
+		                           100000, 1000000, 10000000, 100000000 };
+	uint64_t first = load_eight(p), second = load_eight(p + 8);
+	unsigned n = count_digits(first), more = count_digits(second);
+
+	more = n == 8 ? more : 0;
+	*mantissa = *mantissa * powers[n] + value_of(first, n);
+	*mantissa = *mantissa * powers[more] + value_of(second, more);
+	return p + n + more;
+}
+
+static inline const char *scan_fraction(const char *p, const char *end, uint64_t *mantissa)
+{
+	if (end - p >= 16)
+		p = scan_sixteen(p, mantissa);
+	return scan_digits(p, end, mantissa);
+}
+
 static const char *scan(const char *s, const char *end, struct decimal_text *t)
 {
 	const char *p = s;
@@ -84,15 +138,17 @@ static const char *scan(const char *s, const char *end, struct decimal_text *t)
 	t->negative = false;
 	t->mantissa = 0;
 	t->exp10 = 0;
-	if (p < end && (*p == '-' || *p == '+'))
-		t->negative = *p++ == '-';
+	if (p < end) { /* every other number has a sign: no branches */
+		t->negative = *p == '-';
+		p += t->negative | (*p == '+');
+	}
 	t->digits = p;
 	p = scan_digits(p, end, &t->mantissa);
 	t->n_digits = (size_t)(p - t->digits);
 	if (p < end && *p == '.') {
 		const char *fraction = ++p;
 
-		p = scan_digits(p, end, &t->mantissa);
+		p = scan_fraction(p, end, &t->mantissa);
 		t->exp10 = -(p - fraction);
 		t->n_digits += (size_t)(p - fraction);
 	}
@@ -108,7 +164,7 @@ static const char *scan(const char *s, const char *end, struct decimal_text *t)
  * More than 19 digits: keeps the first 19 that count. What is dropped is below 1e-18 of the value,
  * which RISK covers.
  */
-static void shorten(struct decimal_text *t)
+__attribute__((noinline)) static void shorten(struct decimal_text *t)
 {
 	int n = 0;
 
@@ -129,7 +185,7 @@ static void shorten(struct decimal_text *t)
  * exp10 belongs to all digits here. Digits that are cut count as one 1 behind the others: no middle
  * between two floats is that long.
  */
-static float round_slowly(const struct decimal_text *t, int64_t exp10)
+__attribute__((noinline)) static float round_slowly(const struct decimal_text *t, int64_t exp10)
 {
 	char text[DIGITS_SLOW + 32];
 	bool rest = false;
@@ -191,12 +247,15 @@ const char *num_parse_float(const char *s, const char *end, float *ret)
 {
 	struct decimal_text t;
 	const char *p = scan(s, end, &t);
+	uint32_t bits;
 	float v;
 
 	if (!p)
 		return NULL;
 	v = to_float(&t);
-	*ret = t.negative ? -v : v;
+	memcpy(&bits, &v, sizeof(bits));
+	bits |= (uint32_t)t.negative << 31;
+	memcpy(ret, &bits, sizeof(bits));
 	return p;
 }
 

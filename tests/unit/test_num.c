@@ -16,17 +16,33 @@ static uint64_t next_random(void)
 	return map_hash_u64(seed);
 }
 
-/* Against strtof, bit for bit; the text is followed by what must not be read. */
+static void expect_parsed(const char *text, size_t n, size_t n_behind)
+{
+	float want = strtof(text, NULL), got = NAN;
+	char *copy = malloc(n + n_behind); /* exactly: the sanitizer watches */
+
+	memcpy(copy, text, n);
+	for (size_t i = 0; i < n_behind; i++)
+		copy[n + i] = (char)next_random();
+	if (n_behind)
+		copy[n] = ", \t]:/x\xb0"[next_random() % 8];
+	if (num_parse_float(copy, copy + n + n_behind, &got) != copy + n ||
+	    memcmp(&got, &want, 4) != 0)
+		fail_msg("%s, %zu bytes behind: got %a, strtof says %a", text, n_behind,
+		         (double)got, (double)want);
+	free(copy);
+}
+
+/*
+ * Against strtof, bit for bit: at the end of the bytes, and with others behind it, since sixteen
+ * are looked at together where there are as many.
+ */
 static void expect_float(const char *text)
 {
 	size_t n = strlen(text);
-	float want = strtof(text, NULL), got = NAN;
-	char *copy = malloc(n + 1); /* exactly n bytes for the parser: the sanitizer watches */
 
-	memcpy(copy, text, n);
-	if (num_parse_float(copy, copy + n, &got) != copy + n || memcmp(&got, &want, 4) != 0)
-		fail_msg("%s: got %a, strtof says %a", text, (double)got, (double)want);
-	free(copy);
+	expect_parsed(text, n, 0);
+	expect_parsed(text, n, 1 + next_random() % 20);
 }
 
 static float random_float(void)
@@ -96,6 +112,24 @@ static void test_parse_float_is_strtof(void **state)
 	}
 }
 
+/* Fractions of every length before and behind the words of eight, at every distance to the end. */
+static void test_parse_float_lengths(void **state)
+{
+	char text[80];
+
+	for (int i = 0; i < 8000; i++) {
+		size_t n = (size_t)snprintf(text, sizeof(text), "%s%llu.", i % 2 ? "-" : "",
+		                            (unsigned long long)(next_random() % 1000));
+		size_t digits = (size_t)i % 36;
+
+		for (size_t j = 0; j < digits; j++)
+			text[n++] = "0123456789990"[next_random() % 13];
+		text[n] = '\0';
+		for (size_t behind = 0; behind < 18; behind++)
+			expect_parsed(text, n, behind);
+	}
+}
+
 static void test_parse_float_edges(void **state)
 {
 	static const char *const text[] = {
@@ -156,7 +190,7 @@ static void test_parse_float_edges(void **state)
 	/* an exponent that many zeros undo */
 	buf_clear(&b);
 	buf_adds(&b, "0.");
-	for (int i = 0; i < 20000; i++)
+	for (int i = 0; i < 8000; i++)
 		buf_addc(&b, '0');
 	buf_adds(&b, "123e20001");
 	expect_float(b.data);
@@ -315,6 +349,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse_float_is_strtof),
+		cmocka_unit_test(test_parse_float_lengths),
 		cmocka_unit_test(test_parse_float_edges),
 		cmocka_unit_test(test_parse_float_stops),
 		cmocka_unit_test(test_format_float),
