@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -101,7 +100,7 @@ static void free_removed_locked(struct tenant *t)
 			continue;
 		}
 		*at = c->next;
-		mem_free(atomic_load(&c->counters));
+		activity_release(&c->activity);
 		mem_free(c);
 	}
 }
@@ -183,6 +182,7 @@ static int open_locked(struct tenant *t, struct err *e)
 	mutex_lock(&ts->lock);
 	o.owner = t->owner;
 	mutex_unlock(&ts->lock);
+	totals_read(t);
 	if (!ts->read_only)
 		figures_unlink(t);
 	rc = engine_open(&o, &en, e);
@@ -241,8 +241,10 @@ static bool close_locked(struct tenant *t)
 	if (!en)
 		return false;
 	engine_close(en);
-	if (!ts->read_only)
+	if (!ts->read_only) {
+		totals_write(t);
 		figures_write(t, &f);
+	}
 	return true;
 }
 
@@ -310,8 +312,7 @@ int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, st
 		in.engine = in.tenant->engine;
 	}
 	if (access == TENANT_READ || access == TENANT_WRITE)
-		atomic_store_explicit(&in.collection->last_access_s, clock_wall_ns() / 1000000000u,
-		                      memory_order_relaxed);
+		activity_access(&in.collection->activity);
 	*ret = in;
 	return 0;
 }

@@ -7,10 +7,11 @@
  * is damaged is as good as none.
  *
  *     OFFSET SIZE  DESCRIPTION, all little-endian
- *          0    8  "rvfig\0\0\1"
+ *          0    8  "rvfig\0\0\2"
  *          8   48  vectors, deleted, bytes, inserts, deletes, collections: 8 bytes each
- *         56    4  CRC-32C of the 56 bytes before
- *         60    4  0
+ *         56   32  queries, inserts, deletes, errors since the tenant was made, as in totals
+ *         88    4  CRC-32C of the 88 bytes before
+ *         92    4  0
  */
 #include "tenant/tenant_impl.h"
 
@@ -22,10 +23,11 @@
 #include "base/crc.h"
 #include "base/io.h"
 
-#define FILE_BYTES 64
-#define CRC_AT     56
+#define FILE_BYTES 96
+#define TALLY_AT   56
+#define CRC_AT     88
 
-static const char magic[8] = "rvfig\0\0\1";
+static const char magic[8] = "rvfig\0\0\2";
 
 static void put(unsigned char *p, uint64_t v)
 {
@@ -41,7 +43,8 @@ static uint64_t get(const unsigned char *p)
 	return le64toh(v);
 }
 
-static void encode(const struct figures *f, unsigned char ret[FILE_BYTES])
+static void encode(const struct figures *f, const struct tally *tally,
+                   unsigned char ret[FILE_BYTES])
 {
 	memcpy(ret, magic, sizeof(magic));
 	put(ret + 8, f->vectors);
@@ -50,15 +53,20 @@ static void encode(const struct figures *f, unsigned char ret[FILE_BYTES])
 	put(ret + 32, f->inserts);
 	put(ret + 40, f->deletes);
 	put(ret + 48, f->collections);
+	for (int k = 0; k < COUNT_N; k++)
+		put(ret + TALLY_AT + 8 * k,
+		    atomic_load_explicit(&tally->n[k], memory_order_relaxed));
 	put(ret + CRC_AT, crc32c(0, ret, CRC_AT));
 }
 
-static bool decode(const unsigned char p[FILE_BYTES], struct figures *ret)
+static bool decode(const unsigned char p[FILE_BYTES], struct figures *ret, struct tally *ret_tally)
 {
 	if (memcmp(p, magic, sizeof(magic)) != 0 || get(p + CRC_AT) != crc32c(0, p, CRC_AT))
 		return false;
 	*ret = (struct figures){ get(p + 8),  get(p + 16), get(p + 24),
 		                 get(p + 32), get(p + 40), get(p + 48) };
+	for (int k = 0; k < COUNT_N; k++)
+		atomic_fetch_add(&ret_tally->n[k], get(p + TALLY_AT + 8 * k));
 	return true;
 }
 
@@ -75,7 +83,9 @@ void figures_read(struct tenant *t)
 		t->figures_known = !tenant_store_exists(t);
 		return;
 	}
-	t->figures_known = io_read_at(fd, p, sizeof(p), 0) == 0 && decode(p, &t->figures);
+	t->figures_known = io_read_at(fd, p, sizeof(p), 0) == 0 &&
+	                   decode(p, &t->figures, &t->watch.tally);
+	t->watch.tally_known = t->figures_known;
 	close(fd);
 }
 
@@ -95,7 +105,7 @@ void figures_write(struct tenant *t, const struct figures *f)
 
 	if (!tenant_store_path(t, path, sizeof(path), "figures"))
 		return;
-	encode(f, p);
+	encode(f, &t->watch.tally, p);
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return;

@@ -1,7 +1,8 @@
 /*
  * keeper.c: the one thread of this room. It closes engines that are open beyond
- * LIMIT_OPEN_TENANTS, erases what was removed while somebody was inside, and, after a mount
- * that did not end well, opens in turn the tenants whose figures are not known.
+ * LIMIT_OPEN_TENANTS, erases what was removed while somebody was inside, writes totals that were
+ * counted, and, after a mount that did not end well, opens in turn the tenants whose figures are
+ * not known.
  *
  * Why a thread: closing an engine takes as long as an image takes to write, and waits for the
  * background work of the engine, so neither a client's request nor a worker can do it. When
@@ -85,11 +86,15 @@ static void *keep(void *arg)
 	while (!ts->ending) {
 		if (ts->dead)
 			erase_dead_locked(ts);
+		else if (ts->unsaved)
+			totals_write_next_locked(ts);
 		else if (ts->n_idle > LIMIT_OPEN_TENANTS)
 			close_oldest_locked(ts);
 		else if (!count_next_locked(ts, &counted))
 			cond_wait(&ts->wake, &ts->lock);
 	}
+	while (ts->unsaved)
+		totals_write_next_locked(ts);
 	while (ts->dead)
 		erase_dead_locked(ts);
 	mutex_unlock(&ts->lock);

@@ -21,7 +21,8 @@
 struct tenants;
 struct tenant;
 
-enum tenant_status { TENANT_ACTIVE, TENANT_READONLY, TENANT_SUSPENDED, TENANT_PENDING_DELETION };
+enum tenant_status { TENANT_ACTIVE, TENANT_READONLY, TENANT_SUSPENDED, TENANT_PENDING_DELETION,
+	TENANT_N_STATUS };
 
 /* "active", "readonly", "suspended", "pending-deletion". */
 const char *tenant_status_name(enum tenant_status s);
@@ -134,6 +135,11 @@ void tenant_batch_abort(struct tenant_batch *b); /* NULL allowed */
 
 /* engine_set_metadata with max_bytes checked. */
 int tenant_set_metadata(struct inside *in, uint64_t num, const char *json, size_t n, struct err *e);
+
+/* ---- removing: as engine_remove*, counted ---- */
+int tenant_remove(struct inside *in, const struct id_ref *ids, size_t n, uint64_t *ret_removed,
+                  struct err *e);
+int tenant_remove_all(struct inside *in, uint64_t *ret_removed, struct err *e);
 
 /* ---- asking ---- */
 /*

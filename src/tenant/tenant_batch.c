@@ -366,6 +366,8 @@ int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct rec
 		rc = engine_batch_commit(b->batch, token, receipt, ret, e);
 	return_claims(b);
 	rwlock_read_unlock(&t->gate);
+	if (rc >= 0 && !ret->duplicate)
+		count_work(b->in.collection, COUNT_INSERTS, ret->accepted);
 	end(b);
 	return rc;
 }

@@ -24,18 +24,10 @@
 #include "base/lock.h"
 #include "base/map.h"
 #include "store/registry_db.h"
+#include "tenant/counters.h"
 #include "tenant/tenant.h"
 
 /* ---- figures ---- */
-
-/* Log-linear: 4 buckets an octave from 1 µs to about a minute. */
-#define LATENCY_OCTAVES 26
-#define LATENCY_BUCKETS (LATENCY_OCTAVES * 4 + 2)
-
-struct counters { /* atomic, relaxed: statistics since the mount */
-	_Atomic uint64_t queries;
-	_Atomic uint64_t latency[LATENCY_BUCKETS];
-};
 
 /* What stays known of a tenant whose engine is closed. */
 struct figures {
@@ -47,15 +39,25 @@ struct figures {
 	uint64_t collections; /* further ones, the default one not counted */
 };
 
+/* What is seen of a tenant beside its figures. */
+struct watch {
+	struct tally tally;                        /* since creation, as far as it is known */
+	_Atomic uint64_t rejected_before[QUOTA_N]; /* relaxed; since creation until the mount */
+	_Atomic uint64_t saved_ns;                 /* relaxed; when the totals were, monotonic */
+	bool tally_known;                          /* ts->lock */
+	bool unsaved;                              /* ts->lock; in the list by unsaved_next */
+	struct tenant *unsaved_next;               /* ts->lock */
+	struct mutex totals_lock;                  /* outside ts->lock; the file totals */
+	bool totals_known;                         /* totals_lock */
+};
+
 struct collection {
 	uint32_t cid;                        /* const */
 	struct tenant *tenant;               /* const */
 	struct collection *next;             /* ts->lock; of the tenant, removed ones too */
 	enum tenant_status status;           /* ts->lock; its own, beside the tenant's */
 	bool removed;                        /* ts->lock */
-	_Atomic(struct counters *) counters; /* made by the first query */
-	_Atomic uint64_t errors;             /* relaxed: statistic */
-	_Atomic uint64_t last_access_s;      /* likewise; since 1970, 0: not since the mount */
+	struct activity activity;
 };
 
 /* What open batches may still add. quota_lock */
@@ -92,6 +94,7 @@ struct tenant {
 	struct mutex quota_lock;
 	struct claim claims;                /* quota_lock; sums over open batches */
 	_Atomic uint64_t rejected[QUOTA_N]; /* relaxed: statistic */
+	struct watch watch;
 };
 
 struct tenants {
@@ -118,6 +121,7 @@ struct tenants {
 	struct tenant *idle;    /* lock */
 	unsigned n_idle;        /* lock */
 	struct tenant *dead;    /* lock */
+	struct tenant *unsaved; /* lock; whose totals the keeper is to save, pinned */
 	uint64_t tick;          /* lock */
 	bool ending;            /* lock */
 };
@@ -133,6 +137,7 @@ void tenant_forget_locked(struct tenants *ts, struct tenant *t) REQUIRES(ts->loc
 struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt);
 void tenant_free(struct tenant *t);
 void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *ret);
+void tenant_info_locked(const struct tenant *t, struct tenant_info *ret);
 /* Adds a further collection to the tenant and the map. */
 int collection_add_locked(struct tenants *ts, struct tenant *t, uint32_t cid,
                           enum tenant_status status, struct err *e) REQUIRES(ts->lock);
@@ -179,16 +184,17 @@ void figures_unlink(struct tenant *t); /* before its engine opens */
 void figures_write(struct tenant *t, const struct figures *f);
 void figures_gather(struct engine *en, struct figures *ret); /* of an open engine */
 
-/* ---- counters.c ---- */
-void counters_query(struct collection *c, uint64_t ns);
+/* ---- counting.c ---- */
+void count_query(struct collection *c, uint64_t ns);
+void count_work(struct collection *c, enum count k, uint64_t n);
 void count_rejected(struct tenant *t, enum quota_key k);
-struct latency {
-	uint64_t n[LATENCY_BUCKETS];
-	uint64_t queries;
-	uint64_t errors;
-	uint64_t last_access_s;
-};
-void latency_add(struct latency *sum, const struct collection *c);
-uint64_t latency_us(const struct latency *l, double quantile); /* 0: no query yet */
+
+/* ---- totals.c ---- */
+void totals_read(struct tenant *t);  /* before its engine opens; once is enough */
+void totals_write(struct tenant *t); /* not on a read-only mount */
+/* Has the keeper write them when the last time is long ago. The caller is inside. */
+void totals_touch(struct tenant *t);
+/* Writes those of one tenant that waits for it. Lets go of ts->lock meanwhile. */
+void totals_write_next_locked(struct tenants *ts) REQUIRES(ts->lock);
 
 #endif

@@ -67,6 +67,6 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 	began = clock_mono_ns();
 	rc = engine_search(in->engine, in->cid, &asked, a, e);
 	if (rc >= 0)
-		counters_query(in->collection, clock_mono_ns() - began);
+		count_query(in->collection, clock_mono_ns() - began);
 	return rc;
 }

@@ -1,62 +1,67 @@
 /*
  * tenant_stats.c: the files stats (of a collection, of a tenant, of the mount), and integrity.
- *
- * The mount's sums look at each tenant in turn: an open engine is asked (held open meanwhile,
- * its turn in the order of last use stays as it was), a closed one counts with its last
- * figures. So no sum is of one instant, and none opens anything.
  */
-#include "tenant/tenant_impl.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
-
-#define NEAR_QUOTA 0.9
+#include "tenant/survey.h"
 
 static void add_u64(struct buf *b, const char *key, uint64_t v)
 {
 	buf_addf(b, "%s %" PRIu64 "\n", key, v);
 }
 
-/* ---- a collection and its tenant ---- */
+/* ---- what every stats has ---- */
 
-static double ratio(uint64_t used, uint64_t max)
+static void render_counts(const struct activity_sum *a, uint64_t inserts, uint64_t deletes,
+                          struct buf *ret)
 {
-	if (max == QUOTA_UNLIMITED)
-		return 0;
-	return max > 0 ? (double)used / (double)max : 1;
+	add_u64(ret, "queries", a->n[COUNT_QUERIES]);
+	add_u64(ret, "inserts", inserts);
+	add_u64(ret, "deletes", deletes);
+	add_u64(ret, "errors", a->n[COUNT_ERRORS]);
 }
 
-/* The highest of the limits on what is stored. */
-static double utilization(const struct quota *q, const struct figures *f)
+static void render_totals(const uint64_t total[COUNT_N], struct buf *ret)
 {
-	double u = ratio(f->vectors, q->max[QUOTA_MAX_VECTORS]);
-	double bytes = ratio(f->bytes, q->max[QUOTA_MAX_BYTES]);
-	double collections = ratio(f->collections, q->max[QUOTA_MAX_COLLECTIONS]);
-
-	if (bytes > u)
-		u = bytes;
-	/* A limit of none is how collections are switched off, not a full quota. */
-	if (q->max[QUOTA_MAX_COLLECTIONS] > 0 && collections > u)
-		u = collections;
-	return u;
+	for (int k = 0; k < COUNT_N; k++)
+		buf_addf(ret, "total_%s %" PRIu64 "\n", count_name((enum count)k), total[k]);
 }
 
-static void render_rejected(const uint64_t rejected[QUOTA_N], struct buf *ret)
+static void render_minute(const struct activity_sum *a, uint64_t started_ns, struct buf *ret)
 {
-	for (int k = 0; k < QUOTA_N; k++)
+	double seconds = window_seconds(started_ns);
+
+	for (int k = 0; k < COUNT_N; k++)
+		buf_addf(ret, "%s_per_s %.3f\n", count_name((enum count)k),
+		         (double)a->minute[k] / seconds);
+}
+
+static void render_latency(const struct activity_sum *a, struct buf *ret)
+{
+	add_u64(ret, "query_us_p50", latency_us(a->latency, 0.5));
+	add_u64(ret, "query_us_p99", latency_us(a->latency, 0.99));
+	add_u64(ret, "query_us_p50_1m", latency_us(a->latency_minute, 0.5));
+	add_u64(ret, "query_us_p99_1m", latency_us(a->latency_minute, 0.99));
+}
+
+static void render_rejected(const uint64_t now[QUOTA_N], const uint64_t total[QUOTA_N],
+                            struct buf *ret)
+{
+	uint64_t sum = 0;
+
+	for (int k = 0; k < QUOTA_N; k++) {
 		buf_addf(ret, "rejected_%s %" PRIu64 "\n", quota_key_name((enum quota_key)k),
-		         rejected[k]);
+		         now[k]);
+		sum += total[k];
+	}
+	add_u64(ret, "total_rejected", sum);
 }
 
-static void add_rejected(uint64_t sum[QUOTA_N], const struct tenant *t)
-{
-	for (int k = 0; k < QUOTA_N; k++)
-		sum[k] += atomic_load_explicit(&t->rejected[k], memory_order_relaxed);
-}
+/* ---- a collection and its tenant ---- */
 
 static void usage(struct inside *in, struct figures *ret, struct quota *ret_quota)
 {
@@ -71,58 +76,62 @@ static void usage(struct inside *in, struct figures *ret, struct quota *ret_quot
 	mutex_unlock(&ts->lock);
 }
 
-static void render_latency(const struct latency *l, struct buf *ret)
+static void render_quota_use(const struct tenant *t, const struct quota *q, const struct figures *f,
+                             struct buf *ret)
 {
-	add_u64(ret, "query_us_p50", latency_us(l, 0.5));
-	add_u64(ret, "query_us_p99", latency_us(l, 0.99));
-}
+	uint64_t rejected[QUOTA_N];
+	uint64_t total[QUOTA_N];
+	double u = quota_utilization(q, f);
 
-static void render_quota_use(struct inside *in, struct buf *ret)
-{
-	uint64_t rejected[QUOTA_N] = { 0 };
-	struct figures f;
-	struct quota q;
-	double u;
-
-	usage(in, &f, &q);
-	u = utilization(&q, &f);
-	add_rejected(rejected, in->tenant);
-	render_rejected(rejected, ret);
+	for (int k = 0; k < QUOTA_N; k++) {
+		rejected[k] = atomic_load_explicit(&t->rejected[k], memory_order_relaxed);
+		total[k] = rejected[k] +
+		           atomic_load_explicit(&t->watch.rejected_before[k], memory_order_relaxed);
+	}
+	render_rejected(rejected, total, ret);
 	buf_addf(ret, "quota_utilization %.3f\n", u);
 	add_u64(ret, "near_quota", u >= NEAR_QUOTA);
 }
 
+static void render_stored(const struct collection_info *i, bool whole_tenant, uint64_t collections,
+                          struct buf *ret)
+{
+	add_u64(ret, "vectors", i->vectors);
+	add_u64(ret, "active", i->vectors);
+	add_u64(ret, "deleted", i->deleted);
+	if (whole_tenant)
+		add_u64(ret, "collections", collections);
+	add_u64(ret, "dimension", i->config.dimension);
+	buf_addf(ret, "metric %s\n", metric_name(i->config.metric));
+	add_u64(ret, "bytes", i->bytes);
+	add_u64(ret, "resident_bytes", i->resident_bytes);
+}
+
 int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, struct err *e)
 {
-	struct latency MEM_AUTO *l = mem_zalloc(1, sizeof(*l));
+	struct activity_sum MEM_AUTO *a = mem_zalloc(1, sizeof(*a));
 	struct collection_info i;
 	struct figures f;
 	struct quota q;
 	int rc;
 
-	if (!l)
+	if (!a)
 		return err_nomem(e);
 	rc = engine_collection_info(in->engine, in->cid, &i);
 	if (rc < 0)
 		return err_set(e, rc, "the collection was removed");
-	latency_add(l, in->collection);
-	add_u64(ret, "vectors", i.vectors);
-	add_u64(ret, "deleted", i.deleted);
+	activity_sum(a, &in->collection->activity);
+	a->total[COUNT_INSERTS] = i.inserts; /* the engine's are exact */
+	a->total[COUNT_DELETES] = i.deletes;
 	usage(in, &f, &q);
+	render_stored(&i, whole_tenant, f.collections, ret);
+	render_counts(a, i.inserts, i.deletes, ret);
+	render_totals(a->total, ret);
+	render_minute(a, in->tenant->ts->started_ns, ret);
+	render_latency(a, ret);
 	if (whole_tenant)
-		add_u64(ret, "collections", f.collections);
-	add_u64(ret, "dimension", i.config.dimension);
-	buf_addf(ret, "metric %s\n", metric_name(i.config.metric));
-	add_u64(ret, "bytes", i.bytes);
-	add_u64(ret, "resident_bytes", i.resident_bytes);
-	add_u64(ret, "queries", l->queries);
-	add_u64(ret, "inserts", i.inserts);
-	add_u64(ret, "deletes", i.deletes);
-	add_u64(ret, "errors", l->errors);
-	render_latency(l, ret);
-	if (whole_tenant)
-		render_quota_use(in, ret);
-	add_u64(ret, "last_access_s", l->last_access_s);
+		render_quota_use(in->tenant, &q, &f, ret);
+	add_u64(ret, "last_access_s", a->last_access_s);
 	add_u64(ret, "index_backlog", i.backlog);
 	return buf_failed(ret) ? err_nomem(e) : 0;
 }
@@ -131,110 +140,103 @@ int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, s
 
 struct sums {
 	uint64_t tenants;
-	struct figures f;
-	uint64_t resident_bytes;
-	uint64_t backlog;
-	uint64_t rejected[QUOTA_N];
-	double utilization; /* the highest of a tenant */
+	uint64_t by_status[TENANT_N_STATUS];
+	struct survey s; /* all added up; the highest utilization */
 	uint64_t near_quota;
-	struct latency latency;
 };
 
-static void add_open(struct sums *s, struct engine *en, struct figures *ret)
+static void add_activity(struct activity_sum *sum, const struct activity_sum *a)
 {
-	struct collection_info i;
-
-	figures_gather(en, ret);
-	for (uint32_t after = 0; engine_collection_next(en, after, &i) == 0; after = i.cid) {
-		s->resident_bytes += i.resident_bytes;
-		s->backlog += i.backlog;
+	for (int k = 0; k < COUNT_N; k++) {
+		sum->n[k] += a->n[k];
+		sum->minute[k] += a->minute[k];
 	}
+	for (unsigned b = 0; b < LATENCY_BUCKETS; b++) {
+		sum->latency[b] += a->latency[b];
+		sum->latency_minute[b] += a->latency_minute[b];
+	}
+	sum->latency_sum_ns += a->latency_sum_ns;
+	if (a->last_access_s > sum->last_access_s)
+		sum->last_access_s = a->last_access_s;
 }
 
-static void add_tenant_locked(struct tenants *ts, struct sums *s, struct tenant *t,
-                              const struct figures *f) REQUIRES(ts->lock);
-
-static void add_tenant_locked(struct tenants *ts, struct sums *s, struct tenant *t,
-                              const struct figures *f)
+static void add_figures(struct figures *sum, const struct figures *f)
 {
-	double u = utilization(&t->quota, f);
-
-	s->tenants++;
-	s->f.vectors += f->vectors;
-	s->f.deleted += f->deleted;
-	s->f.bytes += f->bytes;
-	s->f.inserts += f->inserts;
-	s->f.deletes += f->deletes;
-	s->f.collections += f->collections;
-	if (u > s->utilization)
-		s->utilization = u;
-	s->near_quota += u >= NEAR_QUOTA;
-	add_rejected(s->rejected, t);
-	for (struct collection *c = &t->own; c; c = c->next)
-		latency_add(&s->latency, c);
+	sum->vectors += f->vectors;
+	sum->deleted += f->deleted;
+	sum->bytes += f->bytes;
+	sum->inserts += f->inserts;
+	sum->deletes += f->deletes;
+	sum->collections += f->collections;
 }
 
-/* Lets go of ts->lock while it asks an engine. */
-static void add_next_locked(struct tenants *ts, struct tenant *t, struct sums *s)
-	REQUIRES(ts->lock);
-
-static void add_next_locked(struct tenants *ts, struct tenant *t, struct sums *s)
+void survey_add(struct survey *sum, const struct survey *s)
 {
-	struct engine *en = t->engine;
-	struct figures f = t->figures;
-
-	if (!en) {
-		add_tenant_locked(ts, s, t, &f);
-		return;
+	add_figures(&sum->f, &s->f);
+	add_activity(&sum->activity, &s->activity);
+	sum->resident_bytes += s->resident_bytes;
+	sum->backlog += s->backlog;
+	if (s->utilization > sum->utilization)
+		sum->utilization = s->utilization;
+	for (int k = 0; k < QUOTA_N; k++) {
+		sum->rejected[k] += s->rejected[k];
+		sum->rejected_total[k] += s->rejected_total[k];
 	}
-	tenant_pin_locked(ts, t);
-	mutex_unlock(&ts->lock);
-	add_open(s, en, &f);
-	mutex_lock(&ts->lock);
-	if (!t->removed)
-		add_tenant_locked(ts, s, t, &f);
-	mutex_unlock(&ts->lock);
-	tenant_unpin(t);
-	mutex_lock(&ts->lock);
+	for (int k = 0; k < COUNT_N; k++)
+		sum->total[k] += s->total[k];
+	if (s->health > sum->health)
+		sum->health = s->health;
+	if (s->checked_s > sum->checked_s)
+		sum->checked_s = s->checked_s;
 }
 
-static void gather(struct tenants *ts, struct sums *s)
+static void add_tenant(void *ctx, const struct survey *s)
 {
-	struct tenant *t;
+	struct sums *sums = ctx;
 
-	mutex_lock(&ts->lock);
-	for (uint32_t after = 0; (t = tenant_after_locked(ts, after));) {
-		after = t->number;
-		add_next_locked(ts, t, s);
+	sums->tenants++;
+	sums->by_status[s->info.status]++;
+	sums->near_quota += s->utilization >= NEAR_QUOTA;
+	survey_add(&sums->s, s);
+}
+
+static void render_tenants(const struct sums *s, struct buf *ret)
+{
+	add_u64(ret, "tenants", s->tenants);
+	for (int k = 0; k < TENANT_N_STATUS; k++) {
+		const char *name = tenant_status_name((enum tenant_status)k);
+
+		buf_adds(ret, "tenants_");
+		for (; *name; name++)
+			buf_addc(ret, *name == '-' ? '_' : *name);
+		buf_addf(ret, " %" PRIu64 "\n", s->by_status[k]);
 	}
-	mutex_unlock(&ts->lock);
 }
 
 void tenants_stats_render(struct tenants *ts, struct buf *ret)
 {
 	struct sums MEM_AUTO *s = mem_zalloc(1, sizeof(*s));
 
-	if (!s) {
+	if (!s || tenants_survey(ts, add_tenant, s) < 0) {
 		ret->failed = true;
 		return;
 	}
-	gather(ts, s);
-	add_u64(ret, "tenants", s->tenants);
-	add_u64(ret, "vectors", s->f.vectors);
-	add_u64(ret, "deleted", s->f.deleted);
-	add_u64(ret, "collections", s->f.collections);
-	add_u64(ret, "bytes", s->f.bytes);
-	add_u64(ret, "resident_bytes", s->resident_bytes);
-	add_u64(ret, "queries", s->latency.queries);
-	add_u64(ret, "inserts", s->f.inserts);
-	add_u64(ret, "deletes", s->f.deletes);
-	add_u64(ret, "errors", s->latency.errors);
-	render_latency(&s->latency, ret);
-	render_rejected(s->rejected, ret);
-	buf_addf(ret, "quota_utilization %.3f\n", s->utilization);
+	render_tenants(s, ret);
+	add_u64(ret, "vectors", s->s.f.vectors);
+	add_u64(ret, "active", s->s.f.vectors);
+	add_u64(ret, "deleted", s->s.f.deleted);
+	add_u64(ret, "collections", s->s.f.collections);
+	add_u64(ret, "bytes", s->s.f.bytes);
+	add_u64(ret, "resident_bytes", s->s.resident_bytes);
+	render_counts(&s->s.activity, s->s.f.inserts, s->s.f.deletes, ret);
+	render_totals(s->s.total, ret);
+	render_minute(&s->s.activity, ts->started_ns, ret);
+	render_latency(&s->s.activity, ret);
+	render_rejected(s->s.rejected, s->s.rejected_total, ret);
+	buf_addf(ret, "quota_utilization %.3f\n", s->s.utilization);
 	add_u64(ret, "near_quota", s->near_quota);
-	add_u64(ret, "last_access_s", s->latency.last_access_s);
-	add_u64(ret, "index_backlog", s->backlog);
+	add_u64(ret, "last_access_s", s->s.activity.last_access_s);
+	add_u64(ret, "index_backlog", s->s.backlog);
 	add_u64(ret, "uptime_s", (clock_mono_ns() - ts->started_ns) / 1000000000u);
 	add_u64(ret, "server_pid", (uint64_t)getpid());
 }

@@ -277,6 +277,7 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt)
 	mutex_init(&t->door);
 	rwlock_init(&t->gate);
 	mutex_init(&t->quota_lock);
+	mutex_init(&t->watch.totals_lock);
 	return t;
 }
 
@@ -287,12 +288,13 @@ void tenant_free(struct tenant *t)
 
 	if (!t)
 		return;
-	mem_free(atomic_load(&t->own.counters));
+	activity_release(&t->own.activity);
 	for (c = t->own.next; c; c = next) {
 		next = c->next;
-		mem_free(atomic_load(&c->counters));
+		activity_release(&c->activity);
 		mem_free(c);
 	}
+	mutex_destroy(&t->watch.totals_lock);
 	mutex_destroy(&t->quota_lock);
 	rwlock_destroy(&t->gate);
 	mutex_destroy(&t->door);
@@ -314,7 +316,7 @@ void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *r
 
 /* ---- looking ---- */
 
-static void info_locked(const struct tenant *t, struct tenant_info *ret)
+void tenant_info_locked(const struct tenant *t, struct tenant_info *ret)
 {
 	ret->number = t->number;
 	memcpy(ret->name, t->name, sizeof(ret->name));
@@ -343,7 +345,7 @@ int tenants_next(struct tenants *ts, uint32_t after, struct tenant_info *ret)
 	mutex_lock(&ts->lock);
 	t = tenant_after_locked(ts, after);
 	if (t)
-		info_locked(t, ret);
+		tenant_info_locked(t, ret);
 	mutex_unlock(&ts->lock);
 	return t ? 0 : -ENOENT;
 }
@@ -355,7 +357,7 @@ int tenants_info(struct tenants *ts, uint32_t number, struct tenant_info *ret)
 	mutex_lock(&ts->lock);
 	t = tenant_find_locked(ts, number);
 	if (t)
-		info_locked(t, ret);
+		tenant_info_locked(t, ret);
 	mutex_unlock(&ts->lock);
 	return t ? 0 : -ENODEV;
 }

@@ -102,9 +102,9 @@ static int remove_refs(struct tree *t, uint32_t cid, const struct id_ref *refs, 
 	if (rc < 0)
 		return rc;
 	if (n == 1 && refs[0].len == 1 && refs[0].id[0] == '*')
-		rc = engine_remove_all(in.engine, cid, &n_removed, e);
+		rc = tenant_remove_all(&in, &n_removed, e);
 	else if (n > 0)
-		rc = engine_remove(in.engine, cid, refs, n, &n_removed, e);
+		rc = tenant_remove(&in, refs, n, &n_removed, e);
 	tenant_leave(&in);
 	return rc;
 }

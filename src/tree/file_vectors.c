@@ -169,7 +169,7 @@ static int vectors_unlink(struct tree *t, struct inside *in, const char *name, s
 {
 	struct id_ref id = { name, strlen(name) };
 	uint64_t n_removed;
-	int rc = engine_remove(in->engine, in->cid, &id, 1, &n_removed, e);
+	int rc = tenant_remove(in, &id, 1, &n_removed, e);
 
 	if (rc < 0)
 		return rc;

@@ -29,10 +29,12 @@ has_keys() {
     run ! grep -vE '^[a-z0-9_]+ [^ ]+$' "$file"
 }
 
-common="vectors deleted bytes resident_bytes queries inserts deletes errors query_us_p50
-    query_us_p99 last_access_s index_backlog"
+common="vectors active deleted bytes resident_bytes queries inserts deletes errors total_queries
+    total_inserts total_deletes total_errors queries_per_s inserts_per_s deletes_per_s errors_per_s
+    query_us_p50 query_us_p99 query_us_p50_1m query_us_p99_1m last_access_s index_backlog"
 tenants="collections quota_utilization near_quota rejected_max_vectors rejected_max_bytes
-    rejected_max_collections rejected_max_dimension rejected_max_results rejected_max_batch"
+    rejected_max_collections rejected_max_dimension rejected_max_results rejected_max_batch
+    total_rejected"
 
 @test "the keys" {
     mkdir collections/c
@@ -62,6 +64,64 @@ tenants="collections quota_utilization near_quota rejected_max_vectors rejected_
     assert_equal "$(value stats queries)" 5
     [ "$(value stats query_us_p50)" -gt 0 ]
     [ "$(value stats query_us_p99)" -ge "$(value stats query_us_p50)" ]
+}
+
+@test "the last minute: rates and times" {
+    write ingest/a "1 2"
+    assert_equal "$(value stats queries_per_s) $(value stats query_us_p50_1m)" "0.000 0"
+    printf '1 2\n2 1\n1 1\n' > query
+    rm vectors/a
+    above() { [ "$(value "$1" "$2" | tr -d .)" -gt 0 ] || fail "$1: $2 is 0"; }
+    for key in queries_per_s inserts_per_s deletes_per_s query_us_p50_1m query_us_p99_1m; do
+        above stats "$key"
+        above "$MNT/stats" "$key"
+    done
+    run write query x
+    above stats errors_per_s
+}
+
+@test "total_: since creation, over a restart, over removed collections" {
+    mkdir collections/c
+    write collections/c/ingest/a "1 2"
+    write ingest/a "1 2"
+    printf '1 2\n2 1\n' > query
+    write collections/c/query "1 2"
+    run write query x
+    write quota "max_vectors 0"
+    run write ingest/b "1 2"
+    assert_equal "$(value stats total_rejected)" 1
+    rm collections/c/vectors/a
+    rmdir collections/c
+    for _ in 1 2; do
+        assert_equal "$(value stats total_queries) $(value stats total_inserts)" "2 1"
+        assert_equal "$(value stats total_errors) $(value stats total_rejected)" "2 1"
+        run cat "$MNT/stats"
+        assert_line "total_queries 3"
+        assert_line "total_inserts 2"
+        assert_line "total_deletes 1"
+        assert_line "total_errors 2"
+        assert_line "total_rejected 1"
+        cd /
+        remount
+        # of a closed tenant first, then of the open one
+        run cat "$MNT/stats"
+        assert_line "total_queries 3"
+        assert_line "total_inserts 2"
+        cd "$T"
+    done
+    assert_equal "$(value stats queries) $(value stats errors)" "0 0"
+}
+
+@test "the top counts tenants by status" {
+    mkdir "$MNT/tenants/u" "$MNT/tenants/v"
+    write "$MNT/tenants/u/status" readonly
+    write "$MNT/tenants/v/status" pending-deletion
+    run cat "$MNT/stats"
+    assert_line "tenants 3"
+    assert_line "tenants_active 1"
+    assert_line "tenants_readonly 1"
+    assert_line "tenants_suspended 0"
+    assert_line "tenants_pending_deletion 1"
 }
 
 @test "errors" {

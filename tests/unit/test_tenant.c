@@ -1130,21 +1130,50 @@ static void test_churn(void **state)
 
 static void test_latency(void **state)
 {
-	struct collection c = { 0 };
-	struct latency l = { 0 };
+	struct activity a = { 0 };
+	struct activity_sum s = { 0 };
+	uint64_t fast;
 
-	assert_int_equal(latency_us(&l, 0.5), 0);
+	assert_int_equal(latency_us(s.latency, 0.5), 0);
 	for (int i = 0; i < 98; i++)
-		counters_query(&c, 20000);
-	counters_query(&c, 5000000);
-	counters_query(&c, 5000000);
-	latency_add(&l, &c);
-	assert_int_equal(l.queries, 100);
-	assert_in_range(latency_us(&l, 0.5), 17, 23);
-	assert_in_range(latency_us(&l, 0.99), 4200, 5800);
-	counters_query(&c, 0);
-	counters_query(&c, UINT64_MAX);
-	mem_free(atomic_load(&c.counters));
+		activity_query(&a, 20000);
+	activity_query(&a, 5000000);
+	activity_query(&a, 5000000);
+	activity_sum(&s, &a);
+	assert_int_equal(s.n[COUNT_QUERIES], 100);
+	assert_int_equal(s.minute[COUNT_QUERIES], 100);
+	assert_int_equal(s.latency_sum_ns, 98 * 20000 + 2 * 5000000);
+	assert_in_range(latency_us(s.latency, 0.5), 17, 23);
+	assert_in_range(latency_us(s.latency, 0.99), 4200, 5800);
+	assert_memory_equal(s.latency, s.latency_minute, sizeof(s.latency));
+	fast = latency_at_most(s.latency, 5); /* 32 µs */
+	assert_int_equal(fast, 98);
+	assert_int_equal(latency_at_most(s.latency, 13), 100); /* 8.4 ms */
+	activity_query(&a, 0);
+	activity_query(&a, UINT64_MAX);
+	activity_sum(&s, &a);
+	assert_int_equal(latency_at_most(s.latency, 100), 202); /* twice 100, and these */
+	activity_release(&a);
+}
+
+/* What was counted in an earlier stretch is out of the window, and its slot starts anew. */
+static void test_window(void **state)
+{
+	struct activity a = { 0 };
+	struct activity_sum s = { 0 };
+
+	activity_add(&a, COUNT_INSERTS, 7);
+	for (unsigned i = 0; i < WINDOW_SLOTS; i++)
+		if (a.window[i].slot)
+			a.window[i].slot -= WINDOW_SLOTS;
+	activity_sum(&s, &a);
+	assert_int_equal(s.n[COUNT_INSERTS], 7);
+	assert_int_equal(s.minute[COUNT_INSERTS], 0);
+	activity_add(&a, COUNT_INSERTS, 2);
+	activity_sum(&s, &a);
+	assert_int_equal(s.minute[COUNT_INSERTS], 2);
+	assert_true(window_seconds(clock_mono_ns()) >= 1);
+	assert_true(window_seconds(0) >= 60 && window_seconds(0) <= 75);
 }
 
 static bool stats_have(uint32_t cid, bool whole, const char *line)
@@ -1158,6 +1187,70 @@ static bool stats_have(uint32_t cid, bool whole, const char *line)
 	T_OK(tenant_stats_render(&in, whole, &text, &e));
 	tenant_leave(&in);
 	return strstr(text.data, line) != NULL;
+}
+
+static void totals_path(uint32_t number, char ret[128])
+{
+	snprintf(ret, 128, "%s/stores/%" PRIu32 "/totals", data, number);
+}
+
+/* A file that is damaged, or of another version, is as good as none. */
+static void test_totals_damaged(void **state)
+{
+	struct err e = { 0 };
+	uint32_t a = make("a");
+	char path[128];
+	size_t lines;
+	FILE *f;
+
+	T_OK(insert(a, 0, 3, &e));
+	T_OK(search(a, 1, 0, &lines));
+	assert_int_equal(top("total_queries"), 1);
+	remount();
+	assert_int_equal(top("total_queries"), 1);
+	T_OK(search(a, 1, 0, &lines));
+	assert_int_equal(top("total_queries"), 2);
+	assert_int_equal(top("total_inserts"), 3);
+	tenants_close(ts);
+	totals_path(a, path);
+	f = fopen(path, "r+");
+	assert_non_null(f);
+	fseek(f, 30, SEEK_SET);
+	fputc('9', f);
+	fclose(f);
+	open_mount();
+	assert_true(stats_have(a, true, "\ntotal_queries 0\n"));
+	assert_true(stats_have(a, true, "\ntotal_inserts 3\n"));
+}
+
+/* What the keeper wrote is there after a crash; figures are not. */
+static void test_totals_crash(void **state)
+{
+	struct err e = { 0 };
+	uint32_t a = make("a");
+	struct inside in;
+	char path[128];
+	size_t lines;
+
+	T_OK(insert(a, 0, 3, &e));
+	T_OK(search(a, 1, 0, &lines));
+	T_OK(tenant_enter(ts, a, TENANT_LOOK, &in, &e));
+	in.tenant->watch.saved_ns = 1; /* long ago */
+	tenant_count_error(&in);
+	tenant_leave(&in);
+	totals_path(a, path);
+	for (uint64_t until = clock_mono_ns() + DEADLINE_NS; access(path, F_OK) < 0;) {
+		assert_true(clock_mono_ns() < until);
+		usleep(1000);
+	}
+	remount();
+	snprintf(path, sizeof(path), "%s/stores/%" PRIu32 "/figures", data, a);
+	tenants_close(ts);
+	T_OK(unlink(path));
+	open_mount();
+	assert_true(stats_have(a, true, "\ntotal_queries 1\n"));
+	assert_true(stats_have(a, true, "\ntotal_errors 1\n"));
+	assert_int_equal(top("total_queries"), 1);
 }
 
 static void test_stats(void **state)
@@ -1232,6 +1325,9 @@ int main(void)
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_status_words),
 		cmocka_unit_test(test_latency),
+		cmocka_unit_test(test_window),
+		TEST(test_totals_damaged),
+		TEST(test_totals_crash),
 		TEST(test_create_find),
 		TEST(test_persistence),
 		TEST(test_numbers),
