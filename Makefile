@@ -53,10 +53,10 @@ TOOL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(wild
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PROGRAMS := $(if $(MOUNT_OBJ),$(BIN)/ruvectorfs) $(TOOLS:%=$(BIN)/%)
 
-SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch])
+SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] tests/crash/*.[ch])
 
 .DEFAULT_GOAL := all
-.PHONY: all deps test unit-programs check-unit check-bats check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
+.PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
 	coverage bench bench-peers demo install uninstall dist clean help
 .DELETE_ON_ERROR:
 
@@ -89,6 +89,33 @@ $(TOOLS:%=$(BIN)/%): $(BIN)/%: $(BUILD)/tools/%.o $(TOOL_OBJ) $(LIB)
 $(UNIT:%=$(BUILD)/tests/unit/%): %: %.o $(LIB)
 	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS) -lcmocka
 
+# Programs that crash and fail on purpose. They and the rooms that have named steps (base/fault.h) are compiled once more,
+# with RV_FAULT_POINTS; the rest is taken from the ordinary build.
+FAULT_SRC := $(wildcard src/base/*.c src/store/*.c src/engine/*.c src/tenant/*.c)
+FAULT_LIB := $(BUILD)/faults/libruvectorfs.a
+FAULT_OBJ := $(FAULT_SRC:%.c=$(BUILD)/faults/%.o) $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(FAULT_SRC),$(LIB_SRC)))
+CRASH := $(patsubst tests/crash/%.c,%,$(wildcard tests/crash/crash_*.c))
+CRASH_OBJ := $(patsubst %.c,$(BUILD)/faults/%.o,$(filter-out $(CRASH:%=tests/crash/%.c),$(wildcard tests/crash/*.c)))
+
+$(BUILD)/faults/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(RV_CFLAGS) $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) -DRV_FAULT_POINTS -MMD -MP -c -o $@ $<
+
+$(FAULT_LIB): $(FAULT_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/faults/bin/ruvectorfs: $(MOUNT_OBJ) $(FAULT_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
+
+.SECONDARY: $(CRASH:%=$(BUILD)/faults/tests/crash/%.o)
+$(CRASH:%=$(BUILD)/tests/crash/%): $(BUILD)/tests/crash/%: $(BUILD)/faults/tests/crash/%.o $(CRASH_OBJ) $(FAULT_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
+
+crash-programs: $(CRASH:%=$(BUILD)/tests/crash/%) $(BUILD)/faults/bin/ruvectorfs
+
 deps: ## install what is missing (Debian, Ubuntu)
 	@tests/deps.sh test
 
@@ -108,6 +135,9 @@ check-unit: $(UNIT:%=$(BUILD)/tests/unit/%) ## cmocka, a binary a module
 
 check-bats: all ## bats, a file per visible file of the mount
 	@RV_BIN=$(abspath $(BIN)) tests/bats/run.sh $(BATS)
+
+check-crash: crash-programs ## kills at every step, ROUNDS=n of them; lost and reordered writes; failing calls; flipped bytes
+	@tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%)
 
 check-san: ## both suites under address,undefined; the unit tests under thread, too
 	$(MAKE) --no-print-directory SAN=address,undefined check-unit check-bats

@@ -21,11 +21,12 @@ suite() { # NAME MAKE...
     failed=$((failed + $(echo "$line" | awk '{ print $4 }')))
 }
 
-if ! "$@" $jobs all unit-programs; then
+if ! "$@" $jobs all unit-programs crash-programs; then
     echo "0 passed, 1 failed (the build)"
     exit 1
 fi
 suite unit "$@"
 suite bats "$@"
+suite crash "$@"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

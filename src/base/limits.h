@@ -2,6 +2,8 @@
 #ifndef RV_BASE_LIMITS_H
 #define RV_BASE_LIMITS_H
 
+#include "base/fault.h"
+
 #define LIMIT_NAME          64  /* bytes of a tenant's or collection's name */
 #define LIMIT_ID            255 /* bytes of a vector's ID */
 #define LIMIT_DIMENSION     16384
@@ -16,8 +18,11 @@
 #define LIMIT_HANDLES       65536       /* open files of one mount */
 #define LIMIT_COLLECTIONS   4096        /* of one tenant */
 #define LIMIT_CONTROL_WRITE 4096        /* bytes of one write to a control file */
-#define LIMIT_INLINE_BATCH  (64u << 10) /* bytes of vectors that a commit keeps inside store.db */
 #define LIMIT_PROCESSES     4096        /* callers remembered */
-#define LIMIT_OPEN_TENANTS  64          /* stores open at once beyond those in use */
+
+/* Bytes of vectors that a commit keeps inside store.db. */
+#define LIMIT_INLINE_BATCH FAULT_SCALED(64u << 10, 8u << 10)
+/* Stores open at once beyond those in use. */
+#define LIMIT_OPEN_TENANTS FAULT_SCALED(64, 2)
 
 #endif

@@ -22,6 +22,7 @@
 
 #include "base/buf.h"
 #include "base/crc.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -224,6 +225,7 @@ static int finish(struct sections_writer *w)
 		rc = flush(w);
 	if (rc < 0)
 		return rc;
+	FAULT_POINT("image.flushed");
 	rc = io_write_at(w->fd, &h, sizeof(h), 0);
 	if (rc == 0)
 		rc = io_sync(w->fd);
@@ -239,11 +241,13 @@ int sections_commit(struct sections_writer *w, struct err *e)
 		sections_abort(w);
 		return rc;
 	}
+	FAULT_POINT("image.synced");
 	if (rename(w->tmp, w->path) < 0) {
 		rc = err_set(e, -errno, "cannot rename the file into place: %m");
 		sections_abort(w);
 		return rc;
 	}
+	FAULT_POINT("image.renamed");
 	rc = io_sync_parent(w->path);
 	if (rc < 0)
 		err_set(e, rc, "cannot sync the folder: %s", strerror(-rc));

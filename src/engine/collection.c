@@ -302,7 +302,7 @@ void slot_kill(struct collection *c, uint32_t slot)
 	}
 }
 
-static void heap_free(struct collection *c, uint32_t slot)
+void slot_free_floats(struct collection *c, uint32_t slot)
 {
 	if (!(c->info[slot].flags & SLOT_HEAP))
 		return;
@@ -315,7 +315,7 @@ void slot_free(struct collection *c, uint32_t slot)
 {
 	struct slot_info *si = &c->info[slot];
 
-	heap_free(c, slot);
+	slot_free_floats(c, slot);
 	state_set(c, slot, ROW_FREE);
 	atomic_store_explicit(&c->rows.at[slot], NULL, memory_order_release);
 	si->flags &= SLOT_IMAGE;
@@ -333,7 +333,7 @@ void slot_free(struct collection *c, uint32_t slot)
 void collection_reset(struct collection *c)
 {
 	for (uint32_t i = 0; i < c->rows.n; i++) {
-		heap_free(c, i);
+		slot_free_floats(c, i);
 		state_set(c, i, ROW_FREE);
 		atomic_store_explicit(&c->rows.at[i], NULL, memory_order_relaxed);
 	}

@@ -29,6 +29,7 @@
 
 #include <stdatomic.h>
 
+#include "base/fault.h"
 #include "base/lock.h"
 #include "base/map.h"
 #include "engine/engine.h"
@@ -39,15 +40,21 @@
 #include "store/store.h"
 #include "vector/rows.h"
 
-#define FLAT_ROWS_MAX 2000       /* up to here an exact scan is quicker than a graph */
-#define BACKLOG_MAX   10000      /* a writer links rows itself while more than these wait */
-#define EXTENT_BYTES  (1u << 20) /* floats, likewise strings, that a batch keeps in memory */
-#define EXTENT_ROWS   8192
-#define LINKING_MAX   64         /* threads that link one collection at once */
-#define DEAD_MIN      1000       /* dead rows that are worth a repair, or a tenth of all */
-#define INLINE_MAX    4096       /* rows in store.db that are worth moving */
-#define IMAGE_CHANGES 10000      /* changes that are worth an image, or a fifth of all */
-#define COMPACT_BYTES (8u << 20) /* dead bytes of a segment, and half of it: a compaction */
+#define BACKLOG_MAX  10000      /* a writer links rows itself while more than these wait */
+#define EXTENT_BYTES (1u << 20) /* floats, likewise strings, that a batch keeps in memory */
+#define LINKING_MAX  64         /* threads that link one collection at once */
+
+/* Up to here an exact scan is quicker than a graph. */
+#define FLAT_ROWS_MAX FAULT_SCALED(2000, 100)
+#define EXTENT_ROWS   FAULT_SCALED(8192, 60)
+/* Dead rows that are worth a repair, or a tenth of all. */
+#define DEAD_MIN FAULT_SCALED(1000, 20)
+/* Rows in store.db that are worth moving. */
+#define INLINE_MAX FAULT_SCALED(4096, 50)
+/* Changes that are worth an image, or a fifth of all. */
+#define IMAGE_CHANGES FAULT_SCALED(10000, 100)
+/* Dead bytes of a segment, and half of it: a compaction. */
+#define COMPACT_BYTES FAULT_SCALED(8u << 20, 64u << 10)
 
 enum slot_flag {
 	SLOT_QUEUED = 1,  /* in the ring */
@@ -201,6 +208,8 @@ void slot_kill(struct collection *c, uint32_t slot) REQUIRES(c->lock, c->mu);
  * LIVE.
  */
 void slot_free(struct collection *c, uint32_t slot) REQUIRES(c->mu);
+/* The copy of its floats that the collection owns, if it does. Lock: reading, and mu. */
+void slot_free_floats(struct collection *c, uint32_t slot) REQUIRES(c->mu);
 /* When nothing is stored or open any more: an empty table, any dimension. Both locks. */
 void collection_reset_if_empty(struct collection *c) REQUIRES(c->lock, c->mu);
 void collection_reset(struct collection *c) REQUIRES(c->lock, c->mu);

@@ -273,22 +273,6 @@ int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uin
 	return 0;
 }
 
-static int compare_nums(const void *a, const void *b, void *ctx)
-{
-	const struct idtable *t = ctx;
-	uint64_t x = idtable_at(t, *(const uint32_t *)a)->num;
-	uint64_t y = idtable_at(t, *(const uint32_t *)b)->num;
-
-	return (x > y) - (x < y);
-}
-
-void idtable_sort(struct idtable *t)
-{
-	if (t->unsorted)
-		qsort_r(t->by_num, t->n_by_num, sizeof(*t->by_num), compare_nums, t);
-	t->unsorted = false;
-}
-
 /* ---- removing ---- */
 
 static void by_num_pack(struct idtable *t)
@@ -305,6 +289,25 @@ static void by_num_pack(struct idtable *t)
 	}
 	t->n_by_num = kept;
 	t->n_removed = 0;
+}
+
+static int compare_nums(const void *a, const void *b, void *ctx)
+{
+	const struct idtable *t = ctx;
+	uint64_t x = idtable_at(t, *(const uint32_t *)a)->num;
+	uint64_t y = idtable_at(t, *(const uint32_t *)b)->num;
+
+	return (x > y) - (x < y);
+}
+
+void idtable_sort(struct idtable *t)
+{
+	if (!t->unsorted)
+		return;
+	/* An entry that was removed may have the number of one that came since. */
+	by_num_pack(t);
+	qsort_r(t->by_num, t->n_by_num, sizeof(*t->by_num), compare_nums, t);
+	t->unsorted = false;
 }
 
 void idtable_drop(struct idtable *t, uint32_t entry)

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "engine/engine_impl.h"
@@ -228,9 +229,11 @@ int image_save(struct collection *c, struct err *e)
 		return rc;
 	store_image_path(c->engine->store, c->cid, path, sizeof(path));
 	rc = sections_create(path, &s.w, e);
+	FAULT_POINT("image.created");
 	if (rc == 0)
 		rc = write_all(&s, e);
 	if (rc == 0) {
+		FAULT_POINT("image.in-place");
 		saved(&s);
 		rc = store_image_saved(c->engine->store, c->cid, s.header.seq, e);
 	}
@@ -246,6 +249,7 @@ void image_discard(struct collection *c)
 	store_image_path(c->engine->store, c->cid, path, sizeof(path));
 	if (unlink(path) < 0 && errno != ENOENT)
 		return;
+	FAULT_POINT("image.discarded");
 	slash = strrchr(path, '/');
 	if (slash)
 		*slash = '\0';

@@ -259,9 +259,11 @@ int engine_checkpoint(struct engine *en, struct err *e)
 	while (rc == 0 && (c = enter_next(en, cid))) {
 		cid = c->cid;
 		rc = maintain(c, true, e);
+		if (rc == -ENODEV || rc == -ECANCELED)
+			rc = 0; /* it is being removed, the others are not */
 		collection_leave(c);
 	}
-	return rc == -ENODEV ? 0 : rc;
+	return rc;
 }
 
 void engine_usage(struct engine *en, uint64_t *ret_vectors, uint64_t *ret_bytes,

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "engine/engine_impl.h"
 
@@ -147,6 +148,40 @@ static NO_TSA int row(void *ctx, const struct store_row *sr)
 
 /* ---- afterwards ---- */
 
+static int note_place(void *ctx, const struct store_row *row)
+{
+	*(struct store_row *)ctx = *row;
+	return 0;
+}
+
+/*
+ * A vector that was in store.db when the image was made may have moved to the segment since,
+ * which is no new version: it is asked for. There are few of these, a move comes before an image.
+ */
+static int inline_resolve(struct collection *c, struct err *e) REQUIRES(c->lock, c->mu)
+{
+	for (uint32_t i = 0; i < c->rows.n; i++) {
+		struct slot_info *si = &c->info[i];
+		struct store_row row = { .num = 0 };
+		uint64_t num;
+		int rc;
+
+		if (rows_state(&c->rows, i) != ROW_LIVE || si->off != STORE_INLINE ||
+		    !(si->flags & SLOT_IMAGE))
+			continue;
+		num = idtable_at(&c->ids, si->entry)->num;
+		rc = store_list(c->engine->store, c->cid, num - 1, 1, note_place, &row, e);
+		if (rc < 0)
+			return rc;
+		if (row.num != num || row.slot != i || row.off == STORE_INLINE)
+			continue;
+		slot_free_floats(c, i);
+		atomic_store_explicit(&c->rows.at[i], NULL, memory_order_relaxed);
+		si->off = row.off;
+	}
+	return 0;
+}
+
 static void floats_resolve(struct collection *c) REQUIRES(c->lock, c->mu)
 {
 	for (uint32_t i = 0; i < c->rows.n; i++) {
@@ -225,10 +260,13 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 	c->rows.dim = sc->config.dimension;
 	if (c->rows.dim)
 		rc = image_load(c, sc, &seq, NULL);
+	FAULT_POINT("recover.image");
 	r.with_image = rc == 0;
 	c->has_image = rc != -ENOENT;
 	if (r.with_image)
 		rc = scan(&r, seq);
+	if (r.with_image && rc == 0)
+		rc = inline_resolve(c, e);
 	if (r.with_image && rc == 0)
 		rc = counts_agree(c, e);
 	c->image_generation = c->generation;
@@ -243,6 +281,7 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 	}
 	if (rc < 0)
 		return rc;
+	FAULT_POINT("recover.scanned");
 	idtable_sort(&c->ids);
 	floats_resolve(c);
 	slots_settle(c);

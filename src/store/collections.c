@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/crc.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "store/store_impl.h"
@@ -460,7 +461,9 @@ static int remove_locked(struct store *s, struct coll *c, struct err *e) REQUIRE
 	if (rc < 0)
 		return rc;
 	atomic_store(&c->gone, true);
+	FAULT_POINT("collection.removed");
 	unlink_files(s, c);
+	FAULT_POINT("collection.unlinked");
 	coll_retire_segment(c);
 	txn_tidy(s);
 	return 0;

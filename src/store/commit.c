@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "store/store_impl.h"
 
 /* ---- extents ---- */
@@ -166,7 +167,9 @@ static void commit_group(struct store *s, struct request *group, bool durable) R
 		rc = txn_begin(s, durable, &e);
 		if (rc < 0)
 			break;
+		FAULT_POINT("commit.begun");
 		rc = apply_group(s, group);
+		FAULT_POINT("commit.applied");
 		if (rc > 0)
 			rc = txn_commit(s, durable, &e);
 		else
@@ -185,6 +188,7 @@ static void run_group(struct store *s, struct request *group) REQUIRES(s->write)
 	for (struct request *q = group; q; q = q->next)
 		durable = durable || q->c->durable;
 	prepare(s, group);
+	FAULT_POINT("commit.sealed");
 	commit_group(s, group, durable);
 }
 
@@ -228,6 +232,7 @@ static void lead(struct store *s)
 	mutex_lock(&s->write);
 	group = take_group(s);
 	run_group(s, group);
+	FAULT_POINT("commit.published");
 	answer(s, group);
 	txn_tidy(s);
 	mutex_unlock(&s->write);
@@ -273,6 +278,7 @@ int store_commit(struct store *s, struct store_commit *c, struct err *e)
 			note_failed_sync(s);
 		return rc;
 	}
+	FAULT_POINT("commit.extents-synced");
 	enqueue(s, &q);
 	while (wait_turn(s, &q))
 		lead(s);

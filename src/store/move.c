@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/crc.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "store/store_impl.h"
@@ -211,8 +212,10 @@ static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct
 	uint64_t end;
 	int rc = append_chunk(g, k, seal.batch, e);
 
+	FAULT_POINT("move.appended");
 	if (rc == 0)
 		rc = seal_moved(s, g, &seal, &end, e);
+	FAULT_POINT("move.sealed");
 	if (rc == 0)
 		rc = txn_begin(s, true, e);
 	if (rc < 0)
@@ -241,6 +244,7 @@ static long move_locked(struct store *s, struct coll *c, struct chunk *k, moved_
 		rc = move_chunk(s, c, g, k, e);
 	if (rc < 0)
 		return rc;
+	FAULT_POINT("move.committed");
 	for (size_t i = 0; i < k->n && moved; i++)
 		moved(ctx, k->moved[i].slot, k->moved[i].off,
 		      segment_floats(g, k->moved[i].off, k->dim));
@@ -358,12 +362,14 @@ static int switch_over(struct compaction *x, struct err *e) REQUIRES(x->s->write
 {
 	int rc = copy_live(x, e);
 
+	FAULT_POINT("compact.copied");
 	if (rc == 0)
 		rc = seal_moved(x->s, x->to, &x->seal, &x->c->pending.segment_end, e);
 	if (rc < 0) {
 		txn_rollback(x->s);
 		return store_runtime(rc);
 	}
+	FAULT_POINT("compact.sealed");
 	list_next(x);
 	rc = txn_commit(x->s, true, e);
 	unlist_next(x, rc == 0);
@@ -400,14 +406,17 @@ static int compact_locked(struct compaction *x, moved_fn *moved, void *ctx, stru
 		txn_rollback(x->s);
 		return rc;
 	}
+	FAULT_POINT("compact.created");
 	rc = switch_over(x, e);
 	if (rc < 0) {
 		segment_free(x->to);
 		drop_file(x->s, x->c->cid, gen + 1);
 		return rc;
 	}
+	FAULT_POINT("compact.committed");
 	tell_moved(x, moved, ctx);
 	drop_file(x->s, x->c->cid, gen);
+	FAULT_POINT("compact.dropped");
 	txn_tidy(x->s);
 	return 0;
 }

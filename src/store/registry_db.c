@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "base/crc.h"
+#include "base/fault.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "store/sql.h"
@@ -21,7 +22,7 @@
 #define REGISTRY_FORMAT         1
 #define REGISTRY_APPLICATION_ID 0x52565247 /* "RVRG" */
 #define NUMBER_MAX              (((uint32_t)1 << 26) - 1)
-#define CHECKPOINT_PAGES        1000
+#define CHECKPOINT_PAGES        FAULT_SCALED(1000, 20)
 
 #define I(x) ((int64_t)(x))
 
@@ -54,6 +55,7 @@ static int build(struct sql *db, struct err *e)
 	rc = sql_exec(db, "BEGIN IMMEDIATE", e);
 	if (rc == 0)
 		rc = sql_exec(db, schema, e);
+	FAULT_POINT("registry.built");
 	return rc < 0 ? rc : sql_exec(db, versions, e);
 }
 
@@ -153,8 +155,10 @@ static int begin(struct registry_db *r, struct err *e)
 /* Commits when rc is 0, rolls back otherwise. */
 static int finish(struct registry_db *r, int rc, struct err *e)
 {
+	FAULT_POINT("registry.changed");
 	if (rc == 0)
 		rc = sql_run(&r->db, e, "COMMIT", "");
+	FAULT_POINT("registry.committed");
 	if (rc < 0 && sql_in_transaction(&r->db))
 		sql_run(&r->db, NULL, "ROLLBACK", "");
 	if (rc == 0 && r->db.wal_pages >= CHECKPOINT_PAGES)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/crc.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "store/store_impl.h"
 
@@ -84,8 +85,10 @@ static int install(const char *dir, const char *from, const char *to, struct err
 		return err_set(e, -errno, "creating the store: %s", strerror(errno));
 	rc = fchmod(fd, 0600) < 0 ? -errno : io_sync(fd);
 	close(fd);
+	FAULT_POINT("store.built");
 	if (rc == 0 && rename(from, to) < 0)
 		rc = -errno;
+	FAULT_POINT("store.renamed");
 	if (rc == 0)
 		rc = io_sync_dir(dir);
 	return rc < 0 ? err_set(e, rc, "creating the store: %s", strerror(-rc)) : 0;

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/crc.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -151,6 +152,7 @@ static int write_header(const struct segment *g, int fd, struct err *e)
 	memcpy(h.magic, SEGMENT_MAGIC, sizeof(h.magic));
 	h.crc = crc32c(0, &h, offsetof(struct segment_head, crc));
 	memcpy(page, &h, sizeof(h));
+	FAULT_POINT("segment.created");
 	rc = io_write_at(fd, page, sizeof(page), 0);
 	if (rc == 0)
 		rc = io_sync(fd);
@@ -209,6 +211,7 @@ static int recover(struct segment *g, int fd, uint64_t committed, uint64_t size,
 
 	if (size > from)
 		rc = segment_walk(fd, g->salt, from, size, see_block, t, &end);
+	FAULT_POINT("segment.recover");
 	if (rc == 0 && !g->read_only && size > end && ftruncate(fd, (off_t)end) < 0)
 		rc = -errno;
 	if (rc < 0)
@@ -361,11 +364,13 @@ static int write_block(struct segment *g, char *p, uint64_t length, uint64_t *re
 
 	if (fd < 0)
 		return fd;
+	FAULT_POINT("segment.reserved");
 	b->off = *ret_off;
 	b->crc = crc32c(0, b, offsetof(struct block, crc));
 	if (block_is_extent(b))
 		extent_finish(p, length);
 	rc = io_write_at(fd, p, length, *ret_off);
+	FAULT_POINT("segment.written");
 	if (rc == 0)
 		return 0;
 	give_back(g, *ret_off, length);
@@ -467,6 +472,7 @@ int segment_sync(struct segment *g, struct err *e)
 	mutex_unlock(&g->space);
 	if (fd < 0)
 		return fd;
+	FAULT_POINT("segment.sync");
 	rc = io_sync(fd);
 	return rc < 0 ? err_set(e, rc, "syncing the segment: %s", strerror(-rc)) : 0;
 }

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "store/store_impl.h"
@@ -223,11 +224,13 @@ static int recover(struct store *s, struct err *e)
 	bool news;
 	int rc = ask_witness(s, &news, e);
 
+	FAULT_POINT("open.database");
 	atomic_store(&s->last_batch, s->now.last_batch);
 	if (rc == 0)
 		rc = colls_load(s, e);
 	if (rc == 0)
 		rc = open_segments(s, e);
+	FAULT_POINT("open.segments");
 	atomic_store(&s->last_seq, s->next_seq - 1);
 	if (rc < 0 || s->read_only)
 		return rc;
@@ -235,6 +238,7 @@ static int recover(struct store *s, struct err *e)
 		rc = write_down_losses(s, e);
 	if (!s->now.lost_seqs && !s->now.lost_changes)
 		sweep(s);
+	FAULT_POINT("open.swept");
 	if (rc == 0)
 		forget_gone(s);
 	return rc;

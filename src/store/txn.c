@@ -9,9 +9,10 @@
  */
 #include <errno.h>
 
+#include "base/fault.h"
 #include "store/store_impl.h"
 
-#define CHECKPOINT_PAGES 1000
+#define CHECKPOINT_PAGES FAULT_SCALED(1000, 50)
 
 static int set_sync(struct store *s, bool durable, struct err *e)
 {
@@ -106,7 +107,9 @@ int txn_commit(struct store *s, bool durable, struct err *e)
 	int rc = save_state(s, &next, e);
 
 	if (rc == 0) {
+		FAULT_POINT("txn.saved");
 		rc = sql_run(&s->w, e, "COMMIT", "");
+		FAULT_POINT("txn.committed");
 		if (rc == -EIO)
 			s->failed = true;
 	}
@@ -121,6 +124,7 @@ int txn_commit(struct store *s, bool durable, struct err *e)
 	atomic_store(&s->last_seq, next.last_seq);
 	if (durable)
 		witness_write(s, next.last_seq, next.changes);
+	FAULT_POINT("txn.witnessed");
 	return 0;
 }
 
@@ -145,6 +149,8 @@ void txn_tidy(struct store *s)
 	if (s->wal_pages < s->checkpoint_at + CHECKPOINT_PAGES || s->failed)
 		return;
 	/* Anything but a failed sync is tried again later. */
+	FAULT_POINT("txn.checkpoint");
 	txn_checkpoint(s, NULL);
+	FAULT_POINT("txn.checkpointed");
 	s->checkpoint_at = s->wal_pages;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 
 #define NUMBER_MAX ((1u << 26) - 1) /* node numbers have 26 bits for it */
 
@@ -138,7 +139,9 @@ static int remove_gated(struct tenant *t, struct err *e)
 	if (rc == 0) {
 		/* Also without a store: somebody inside may be making it. */
 		tenant_mark_removed(t, true);
+		FAULT_POINT("tenant.marked");
 		rc = registry_tenant_remove(ts->db, t->number, e);
+		FAULT_POINT("tenant.forgotten");
 		if (rc < 0)
 			tenant_mark_removed(t, false);
 	}

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/fault.h"
+
 static int refuse_count(struct tenant *t, struct err *e)
 {
 	struct tenants *ts = t->ts;
@@ -43,7 +45,9 @@ static int create(struct inside *in, const char *name, const struct owner *o, ui
 
 	if (rc < 0)
 		return rc;
+	FAULT_POINT("collection.numbered");
 	rc = engine_collection_create(in->engine, cid, name, o, e);
+	FAULT_POINT("collection.created");
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
 		rc = t->removed ? err_set(e, -ENODEV, "the tenant was removed")
@@ -108,6 +112,7 @@ static int remove_gated(struct inside *in, struct collection *c, struct err *e)
 		rc = engine_collection_remove(in->engine, c->cid, pending, e);
 	if (rc < 0)
 		return rc;
+	FAULT_POINT("collection.forget");
 	mutex_lock(&ts->lock);
 	if (!c->removed)
 		collection_drop_locked(ts, c);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -241,6 +242,7 @@ static bool close_locked(struct tenant *t)
 	if (!en)
 		return false;
 	engine_close(en);
+	FAULT_POINT("engine.closed");
 	if (!ts->read_only) {
 		totals_write(t);
 		figures_write(t, &f);
@@ -263,6 +265,7 @@ void tenant_erase(struct tenant *t)
 	char dir[4096];
 
 	engine_close(t->engine);
+	FAULT_POINT("tenant.erase");
 	/* What cannot be erased now stays marked for the next open. */
 	if (tenant_store_path(t, dir, sizeof(dir), "") &&
 	    (io_remove_tree(dir) == 0 || access(dir, F_OK) < 0))

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -122,6 +123,7 @@ static void finish_removal(struct tenants *ts, const char *stores, uint64_t numb
 		return;
 	if (!is_known(ts, number) && io_remove_tree(path) < 0 && access(path, F_OK) == 0)
 		return;
+	FAULT_POINT("tenant.finished");
 	memcpy(path + n, REMOVED_SUFFIX, sizeof(REMOVED_SUFFIX));
 	unlink(path);
 }

@@ -128,6 +128,21 @@ static void in_child(struct fix *f, void (*run)(struct fix *f))
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+/* The file vectors/ID can be read. */
+static void readable(struct fix *f, const char *prefix, int from, int to)
+{
+	char id[64];
+	uint64_t num;
+
+	for (int i = from; i < to; i++) {
+		BUF_AUTO struct buf json = BUF_INIT;
+
+		snprintf(id, sizeof(id), "%s%d", prefix, i);
+		T_OK(engine_lookup(f->en, CID, id, strlen(id), &num));
+		T_OK(engine_get_json(f->en, CID, num, &json, NULL));
+	}
+}
+
 static void test_changes_after_the_image(void **state)
 {
 	struct fix *f = *state;
@@ -140,6 +155,8 @@ static void test_changes_after_the_image(void **state)
 	assert_true(info(f).backlog <= 500); /* the image was of use */
 	all_there(f, "w", 50, 1);
 	all_there(f, "x", 400, 7);
+	readable(f, "v", 50, 300); /* some of them were replaced, and have their numbers still */
+	readable(f, "w", 0, 50);
 	wait_idle(f);
 	verify_clean(f);
 	for (int i = 0; i < 50; i++) {
