@@ -57,7 +57,7 @@ SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] t
 
 .DEFAULT_GOAL := all
 .PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
-	coverage bench bench-peers demo install uninstall dist clean help
+	coverage bench bench-peers bench-plot demo install uninstall dist clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -196,7 +196,16 @@ $(BIN)/peer-hnswlib: tools/peers/hnswlib.cpp
 bench-peers: all $(BIN)/peer-hnswlib ## the index beside hnswlib (libhnswlib-dev), alternating
 	@RV_BIN=$(abspath $(BIN)) tools/bench-peers.sh "$(BENCH_DATA)"
 
-DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md)
+# PLOT_FROM=docs/bench.tsv draws what was measured before.
+PLOT_FROM ?=
+bench-plot: $(if $(PLOT_FROM),,all $(BIN)/peer-hnswlib) ## bench-peers, kept in docs/bench.tsv and drawn to docs/bench.svg (gnuplot-nox)
+ifeq ($(PLOT_FROM),)
+	@RV_BIN=$(abspath $(BIN)) tools/bench-peers.sh "$(BENCH_DATA)" > $(BUILD)/bench.tsv
+	@cp $(BUILD)/bench.tsv docs/bench.tsv
+endif
+	@tools/bench-plot.sh $(or $(PLOT_FROM),docs/bench.tsv) docs/bench.svg
+
+DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md docs/bench.svg docs/bench.tsv)
 MAN1 := $(wildcard docs/man/*.1)
 MAN5 := $(wildcard docs/man/*.5)
 MAN8 := $(wildcard docs/man/*.8)

@@ -3,7 +3,7 @@
 set -eu
 
 build="make gcc libc6-dev pkg-config libfuse3-dev fuse3 libsqlite3-dev libsimde-dev libjansson-dev"
-test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc"
+test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc gnuplot-nox"
 
 # Packages that another one stands in for.
 is_there() {
@@ -12,6 +12,7 @@ is_there() {
     pkg-config) command -v pkg-config > /dev/null && return ;;
     attr) command -v setfattr > /dev/null && return ;;
     procps) command -v ps > /dev/null && return ;;
+    gnuplot-nox) command -v gnuplot > /dev/null && return ;;
     fuse3) command -v fusermount3 > /dev/null && return ;;
     esac
     dpkg-query -W -f '${Status}\n' "$1" 2> /dev/null | grep -q 'ok installed$'

@@ -1,7 +1,8 @@
 #!/bin/sh
 # `make bench-peers`: the index beside a peer, in PAIRS alternating runs on the vectors in DIR (cosine), or on synthetic
-# ones when there are none. Each pair's figures as they come, at the end the medians of the ratios. Pairs, because a
-# machine's speed changes while one waits: what ran one after the other is comparable, and who ran first alternates.
+# ones when there are none. Tables, each ended by an empty line: what was measured on, each pair's figures as they come, the
+# medians of the ratios, and both curves of each pair. Pairs, because a machine's speed changes while one waits: what ran
+# one after the other is comparable, and who ran first alternates.
 set -eu
 
 data=${1:-}
@@ -18,6 +19,19 @@ if [ ! -r "$data/base.fvecs" ]; then
     "$RV_BIN/ruvector-bench" synth --n 50000 --dim 256 --out "$data"
 fi
 
+le32() { # FILE OFFSET
+    od -A n -v -t u1 -j "$2" -N 4 "$1" | awk '{ print $1 + 256 * ($2 + 256 * ($3 + 256 * $4)) }'
+}
+
+# The name of the data is the directory's, the processor's is the kernel's.
+describe() {
+    dim=$(le32 "$data/base.fvecs" 0)
+    printf 'data\tvectors\tdimension\tmetric\tk\tm\tef_construction\tthreads\tprocessor\n'
+    printf '%s\t%d\t%d\tcosine\t10\t16\t200\t2\t%s\n\n' "$(basename "$data")" \
+        $(($(wc -c < "$data/base.fvecs") / (4 * (dim + 1)))) "$dim" \
+        "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr -s ' \t' ' ')"
+}
+
 measure() { # NAME PROGRAM...
     name=$1
     shift
@@ -27,6 +41,7 @@ measure() { # NAME PROGRAM...
 ours() { measure ours "$RV_BIN/ruvector-bench" index; }
 peer() { measure peer "$RV_BIN/peer-hnswlib"; }
 
+describe
 printf 'pair\twhat\truvectorfs\thnswlib\tratio\n'
 pair=1
 while [ "$pair" -le "$pairs" ]; do
@@ -41,6 +56,10 @@ while [ "$pair" -le "$pairs" ]; do
     awk -v pair="$pair" -f "$here/peers/compare.awk" "$work/ours.$pair" "$work/peer.$pair" > "$work/now"
     cat "$work/now"
     cat "$work/now" >> "$work/pairs"
+    for name in ours peer; do
+        awk -v pair="$pair" -v engine="$([ $name = ours ] && echo ruvectorfs || echo hnswlib)" \
+            '/^[0-9]+\t/ { print pair "\t" engine "\t" $0 }' "$work/$name.$pair" >> "$work/curves"
+    done
     pair=$((pair + 1))
 done
 
@@ -60,3 +79,6 @@ sort -t "$(printf '\t')" -k5,5n "$work/pairs" | awk -F '\t' '
             printf "%s\t%.2f\t%.2f\t%.2f\t%d\n", k, middle, r[k, 1], r[k, n[k]], n[k]
         }
     }' "$work/pairs" -
+
+printf '\npair\tengine\tef\trecall\tqps\tp50_us\tp99_us\n'
+cat "$work/curves"

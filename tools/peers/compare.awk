@@ -37,4 +37,5 @@ END {
         show("qps_at_" recalls[i], qps_at(1, recalls[i]), qps_at(2, recalls[i]))
     show("vectors_per_second", figure[1, "vectors_per_second"], figure[2, "vectors_per_second"])
     show("bytes_per_vector", figure[1, "bytes_per_vector"], figure[2, "bytes_per_vector"])
+    show("file_bytes_per_vector", figure[1, "file_bytes_per_vector"], figure[2, "file_bytes_per_vector"])
 }
