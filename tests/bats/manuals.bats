@@ -70,7 +70,7 @@ same_options() { # FILE TITLE CMD...
     same_options ruvector-embed.1 '.Sh DESCRIPTION' ruvector-embed
     same_options ruvector-bench.1 '.Sh DESCRIPTION' ruvector-bench
     same_options mount.ruvectorfs.8 '.Sh DESCRIPTION' mount.ruvectorfs
-    subcommands=$(ruvector-bench --help | sed -n 's/^  \([a-z]*\)  .*/\1/p')
+    subcommands=$(ruvector-bench --help | sed -n 's/^  \([a-z][a-z]*\)  .*/\1/p')
     assert_equal "$(sed -n 's/^\.Ss //p' "$MAN/ruvector-bench.1" | sort)" "$(sort <<< "$subcommands")"
     for s in $subcommands; do
         same_options ruvector-bench.1 ".Ss $s" ruvector-bench "$s"
