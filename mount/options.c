@@ -32,7 +32,7 @@ static const char usage[] =
 	"  -o allow_other     other users may use the mount; their permissions are enforced\n"
 	"  -o ro              nothing can be changed; queries are answered\n"
 	"  -o threads=N       requests served at once (128)\n"
-	"  -o tier=TIER       limits of new tenants: free, pro or unlimited (unlimited)\n"
+	"  -o tier=TIER       limits of new tenants: free, pro, unlimited, or what /tiers has\n"
 	"\n"
 	"exit status: 0 the mount answers, 1 wrong usage, 2 system error, 32 the mount failed\n";
 
@@ -77,10 +77,9 @@ static int take_threads(struct options *o, const char *value)
 
 static int take_tier(struct options *o, const char *value)
 {
-	struct quota q;
-
-	if (strlen(value) >= sizeof(o->tier) || !quota_tier(value, &q))
-		return refuse("tier must be free, pro or unlimited", value);
+	if (strlen(value) >= sizeof(o->tier) || !tier_name_ok(value, strlen(value)))
+		return refuse("tier must be a name of the file tiers, as free, pro, unlimited",
+		              value);
 	snprintf(o->tier, sizeof(o->tier), "%s", value);
 	return 0;
 }

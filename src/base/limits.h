@@ -19,6 +19,9 @@
 #define LIMIT_COLLECTIONS   4096        /* of one tenant */
 #define LIMIT_CONTROL_WRITE 4096        /* bytes of one write to a control file */
 #define LIMIT_PROCESSES     4096        /* callers remembered */
+#define LIMIT_RATE          1000000000  /* of a second: max_qps, max_write_rate */
+#define LIMIT_CONCURRENT    1000000     /* max_concurrent */
+#define LIMIT_LABELS        4096        /* bytes of a tenant's labels */
 
 /* Bytes of vectors that a commit keeps inside store.db. */
 #define LIMIT_INLINE_BATCH FAULT_SCALED(64u << 10, 8u << 10)

@@ -26,6 +26,9 @@
 
 #define I(x) ((int64_t)(x))
 
+/* The column limits: the limits, pending_ns, own_limits. */
+#define N_LIMITS_STORED (REGISTRY_N_LIMITS + 2)
+
 struct registry_db {
 	struct mutex lock;
 	struct sql db; /* lock */
@@ -185,7 +188,14 @@ static int new_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, str
 	               I(number));
 }
 
-static uint32_t tenant_crc(const struct registry_tenant *t)
+static void encode_limits(const struct registry_tenant *t, uint64_t ret[N_LIMITS_STORED])
+{
+	memcpy(ret, t->limits, sizeof(t->limits));
+	ret[REGISTRY_N_LIMITS] = t->pending_ns;
+	ret[REGISTRY_N_LIMITS + 1] = t->own_limits;
+}
+
+static uint32_t tenant_crc(const struct registry_tenant *t, const uint64_t limits[N_LIMITS_STORED])
 {
 	size_t name_len = strlen(t->name), tier_len = strlen(t->tier);
 	const uint64_t v[] = { t->number,     t->owner.uid, t->owner.gid, t->owner.mode,
@@ -193,16 +203,19 @@ static uint32_t tenant_crc(const struct registry_tenant *t)
 	uint32_t crc = crc32c(0, v, sizeof(v));
 
 	crc = crc32c(crc32c(crc, t->name, name_len), t->tier, tier_len);
-	return crc32c(crc, t->limits, sizeof(t->limits));
+	return crc32c(crc, limits, N_LIMITS_STORED * sizeof(*limits));
 }
 
 static int put_tenant(struct registry_db *r, const struct registry_tenant *t, const char *text,
                       struct err *e)
 {
+	uint64_t limits[N_LIMITS_STORED];
+
+	encode_limits(t, limits);
 	return sql_run(&r->db, e, text, "itiiiiitbi", I(t->number), t->name, strlen(t->name),
 	               I(t->owner.uid), I(t->owner.gid), I(t->owner.mode), I(t->created_ns),
-	               I(t->status), t->tier, strlen(t->tier), (const void *)t->limits,
-	               sizeof(t->limits), I(tenant_crc(t)));
+	               I(t->status), t->tier, strlen(t->tier), (const void *)limits, sizeof(limits),
+	               I(tenant_crc(t, limits)));
 }
 
 int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e)
@@ -252,6 +265,11 @@ int registry_tenant_update(struct registry_db *r, const struct registry_tenant *
 	return rc;
 }
 
+/* SETTINGS_OF "number = ?": settings named WORD.NUMBER of these numbers. */
+#define SETTINGS_OF                                                                                \
+	"DELETE FROM settings WHERE substr(name, instr(name, '.') + 1) IN"                         \
+	" (SELECT CAST(number AS TEXT) FROM numbers WHERE "
+
 static int remove_tenant_locked(struct registry_db *r, uint32_t number, struct err *e)
 {
 	int rc = sql_run(&r->db, e, "DELETE FROM tenants WHERE number = ?", "i", I(number));
@@ -259,8 +277,21 @@ static int remove_tenant_locked(struct registry_db *r, uint32_t number, struct e
 	if (rc == 0 && !sqlite3_changes64(r->db.db))
 		rc = err_set(e, -ENOENT, "no such tenant");
 	if (rc == 0)
+		rc = sql_run(&r->db, e, SETTINGS_OF "tenant = ?)", "i", I(number));
+	if (rc == 0)
 		rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE tenant = ?", "i", I(number));
 	return rc;
+}
+
+/*
+ * secure_delete has put zeros where it stood; the WAL still has pages of before. If this fails,
+ * closing the registry does it.
+ */
+static void erase_wal(struct registry_db *r)
+{
+	if (sqlite3_wal_checkpoint_v2(r->db.db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) ==
+	    SQLITE_OK)
+		r->db.wal_pages = 0;
 }
 
 int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e)
@@ -271,6 +302,8 @@ int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e
 	rc = begin(r, e);
 	if (rc == 0)
 		rc = finish(r, remove_tenant_locked(r, number, e), e);
+	if (rc == 0)
+		erase_wal(r);
 	mutex_unlock(&r->lock);
 	return rc;
 }
@@ -292,9 +325,11 @@ int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t 
 
 static int forget_locked(struct registry_db *r, uint32_t number, struct err *e)
 {
-	int rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE number = ? AND tenant <> number",
-	                 "i", I(number));
+	int rc = sql_run(&r->db, e, SETTINGS_OF "number = ? AND tenant <> number)", "i", I(number));
 
+	if (rc == 0)
+		rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE number = ? AND tenant <> number",
+		             "i", I(number));
 	if (rc == 0 && !sqlite3_changes64(r->db.db))
 		rc = err_set(e, -ENOENT, "no such collection");
 	return rc;
@@ -316,6 +351,7 @@ int registry_collection_forget(struct registry_db *r, uint32_t number, struct er
 
 static bool decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
 {
+	uint64_t stored[N_LIMITS_STORED];
 	const void *limits;
 	uint32_t crc;
 	size_t n;
@@ -325,11 +361,14 @@ static bool decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
 	    !t->name[0] || !sql_u32(st, 2, &t->owner.uid) || !sql_u32(st, 3, &t->owner.gid) ||
 	    !sql_u32(st, 4, &t->owner.mode) || !sql_u64(st, 5, INT64_MAX, &t->created_ns) ||
 	    !sql_u32(st, 6, &t->status) || !sql_string(st, 7, t->tier, sizeof(t->tier)) ||
-	    !sql_bytes(st, 8, sizeof(t->limits), &limits, &n) || n != sizeof(t->limits) ||
+	    !sql_bytes(st, 8, sizeof(stored), &limits, &n) || n != sizeof(stored) ||
 	    !sql_u32(st, 9, &crc))
 		return false;
-	memcpy(t->limits, limits, n);
-	return crc == tenant_crc(t) && t->number <= NUMBER_MAX;
+	memcpy(stored, limits, n);
+	memcpy(t->limits, stored, sizeof(t->limits));
+	t->pending_ns = stored[REGISTRY_N_LIMITS];
+	t->own_limits = stored[REGISTRY_N_LIMITS + 1];
+	return crc == tenant_crc(t, stored) && t->number <= NUMBER_MAX;
 }
 
 static int next_locked(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
@@ -445,17 +484,78 @@ int registry_setting_get(struct registry_db *r, const char *name, uint64_t *ret,
 	return rc == -EILSEQ ? -EIO : rc;
 }
 
+static int put_setting(struct registry_db *r, const char *name, uint64_t value, struct err *e)
+{
+	return sql_run(&r->db, e, "INSERT OR REPLACE INTO settings VALUES(?, ?, ?)", "tii", name,
+	               strlen(name), I(value), I(setting_crc(name, value)));
+}
+
 int registry_setting_set(struct registry_db *r, const char *name, uint64_t value, struct err *e)
 {
 	int rc;
 
 	mutex_lock(&r->lock);
 	rc = begin(r, e);
-	if (rc == 0) {
-		rc = sql_run(&r->db, e, "INSERT OR REPLACE INTO settings VALUES(?, ?, ?)", "tii",
-		             name, strlen(name), I(value), I(setting_crc(name, value)));
-		rc = finish(r, rc, e);
-	}
+	if (rc == 0)
+		rc = finish(r, put_setting(r, name, value, e), e);
 	mutex_unlock(&r->lock);
 	return rc;
+}
+
+static int replace_locked(struct registry_db *r, const char *prefix,
+                          const struct registry_setting *s, size_t n, struct err *e)
+{
+	int rc = sql_run(&r->db, e, "DELETE FROM settings WHERE substr(name, 1, ?) = ?", "it",
+	                 I(strlen(prefix)), prefix, strlen(prefix));
+
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = put_setting(r, s[i].name, s[i].value, e);
+	return rc;
+}
+
+int registry_settings_replace(struct registry_db *r, const char *prefix,
+                              const struct registry_setting *s, size_t n, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = begin(r, e);
+	if (rc == 0)
+		rc = finish(r, replace_locked(r, prefix, s, n, e), e);
+	mutex_unlock(&r->lock);
+	return rc;
+}
+
+static int next_setting_locked(struct registry_db *r, const char *prefix, const char *after,
+                               struct registry_setting *ret, struct err *e)
+{
+	sqlite3_stmt *st;
+	uint32_t crc;
+	int rc = sql_start(&r->db, &st, e,
+	                   "SELECT name, value, crc FROM settings WHERE name > ?"
+	                   " AND substr(name, 1, ?) = ? ORDER BY name LIMIT 1",
+	                   "tit", after, strlen(after), I(strlen(prefix)), prefix, strlen(prefix));
+
+	if (rc == 0)
+		rc = sql_step(&r->db, st, e);
+	if (rc <= 0)
+		return rc < 0 ? rc : err_set(e, -ENOENT, "no further setting");
+	ret->value = (uint64_t)sqlite3_column_int64(st, 1);
+	rc = sql_string(st, 0, ret->name, sizeof(ret->name)) && sql_u32(st, 2, &crc) &&
+	                     crc == setting_crc(ret->name, ret->value)
+	             ? 0
+	             : err_set(e, -EIO, "a setting %s… is damaged", prefix);
+	sql_done(st);
+	return rc;
+}
+
+int registry_setting_next(struct registry_db *r, const char *prefix, const char *after,
+                          struct registry_setting *ret, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&r->lock);
+	rc = next_setting_locked(r, prefix, after, ret, e);
+	mutex_unlock(&r->lock);
+	return rc == -EILSEQ ? -EIO : rc;
 }

@@ -11,7 +11,7 @@
 
 struct registry_db;
 
-#define REGISTRY_N_LIMITS 16
+#define REGISTRY_N_LIMITS 14
 
 struct registry_tenant {
 	/* names DATA/stores/NUMBER and is the cid of its default collection; never reused */
@@ -22,6 +22,8 @@ struct registry_tenant {
 	uint32_t status; /* tenant/ knows the words */
 	char tier[16];
 	uint64_t limits[REGISTRY_N_LIMITS]; /* by tenant/'s index; UINT64_MAX: none */
+	uint64_t pending_ns;                /* wall clock: since when it is to go; UINT64_MAX: not */
+	uint64_t own_limits;                /* bit k: limits[k] is not its tier's */
 };
 
 int registry_open(const char *path, bool read_only, struct registry_db **ret, struct err *e);
@@ -31,6 +33,10 @@ void registry_close(struct registry_db *r);
 int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e);
 /* by number */
 int registry_tenant_update(struct registry_db *r, const struct registry_tenant *t, struct err *e);
+/*
+ * With its numbers and their settings ("WORD.NUMBER"). What was removed is in no page of the
+ * file and in no WAL any more when it returns, as far as the disk obeys.
+ */
 int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e);
 /*
  * The tenant with the smallest number > after, or -ENOENT. -EIO: its entry is damaged;
@@ -54,11 +60,23 @@ int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret
  */
 int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number,
                              uint32_t *ret_tenant, struct err *e);
+/* with its settings */
 int registry_collection_forget(struct registry_db *r, uint32_t number, struct err *e);
 
 /* Small settings by name, e.g. the mode and owner of tenants/. */
 /* -ENOENT */
 int registry_setting_get(struct registry_db *r, const char *name, uint64_t *ret, struct err *e);
 int registry_setting_set(struct registry_db *r, const char *name, uint64_t value, struct err *e);
+
+struct registry_setting {
+	char name[LIMIT_NAME + 1];
+	uint64_t value;
+};
+/* All settings whose names begin with prefix become these n, in one step. */
+int registry_settings_replace(struct registry_db *r, const char *prefix,
+                              const struct registry_setting *s, size_t n, struct err *e);
+/* In order of their names; after "": the first. -ENOENT: end, -EIO: damaged. */
+int registry_setting_next(struct registry_db *r, const char *prefix, const char *after,
+                          struct registry_setting *ret, struct err *e);
 
 #endif

@@ -13,21 +13,21 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/io.h"
 
 #define NUMBER_MAX ((1u << 26) - 1) /* node numbers have 26 bits for it */
 
-static int refuse_read_only(const struct tenants *ts, struct err *e)
+int refuse_read_only(const struct tenants *ts, struct err *e)
 {
 	return ts->read_only ? err_set(e, -EROFS, "the filesystem is mounted read-only") : 0;
 }
 
-static int no_tenant(struct err *e)
+int err_no_tenant(struct err *e)
 {
 	return err_set(e, -ENODEV, "the tenant was removed");
 }
 
-/* Pinned, or NULL. */
-static struct collection *pin_collection(struct tenants *ts, uint32_t cid)
+struct collection *pin_collection(struct tenants *ts, uint32_t cid)
 {
 	struct collection *c;
 
@@ -72,7 +72,10 @@ static int add(struct tenants *ts, struct registry_tenant *rt, struct err *e)
 int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
                    uint32_t *ret_number, struct err *e)
 {
-	struct registry_tenant rt = { .owner = *o, .created_ns = clock_wall_ns() };
+	struct registry_tenant rt = { .owner = *o,
+		                      .created_ns = clock_wall_ns(),
+		                      .pending_ns = UINT64_MAX };
+	struct quota q;
 	int rc = tenant_name_check(name, e);
 
 	if (rc == 0)
@@ -81,10 +84,11 @@ int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
 		return rc;
 	memcpy(rt.name, name, strlen(name) + 1);
 	rt.status = TENANT_ACTIVE;
-	memcpy(rt.tier, ts->tier.tier, sizeof(rt.tier));
-	for (int i = 0; i < REGISTRY_N_LIMITS; i++)
-		rt.limits[i] = i < QUOTA_N ? ts->tier.max[i] : QUOTA_UNLIMITED;
 	mutex_lock(&ts->change);
+	mutex_lock(&ts->lock);
+	quota_of_tier(&q, &ts->tiers, ts->tier);
+	mutex_unlock(&ts->lock);
+	quota_to_registry(&q, &rt);
 	rc = add(ts, &rt, e);
 	mutex_unlock(&ts->change);
 	if (rc == 0)
@@ -95,17 +99,21 @@ int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
 /* ---- removing ---- */
 
 /* The tenant's gate is closed: nothing is committed any more. */
-static int removable_locked(const struct tenants *ts, const struct tenant *t, struct err *e)
-	REQUIRES(ts->lock);
+static int removable_locked(const struct tenants *ts, const struct tenant *t, bool purge,
+                            struct err *e) REQUIRES(ts->lock);
 
-static int removable_locked(const struct tenants *ts, const struct tenant *t, struct err *e)
+static int removable_locked(const struct tenants *ts, const struct tenant *t, bool purge,
+                            struct err *e)
 {
 	uint64_t vectors = 0;
 	uint64_t bytes;
 	uint32_t n;
 
 	if (t->removed)
-		return no_tenant(e);
+		return err_no_tenant(e);
+	if (purge &&
+	    (t->status != TENANT_PENDING_DELETION || pending_left_ns(t, clock_mono_ns()) > 0))
+		return err_set(e, -ECANCELED, "its deletion was called off");
 	if (t->status == TENANT_PENDING_DELETION)
 		return 0;
 	if (t->status != TENANT_ACTIVE)
@@ -127,14 +135,14 @@ static void forget_health(struct tenants *ts, const struct tenant *t)
 		health_forget(ts->health, c->cid);
 }
 
-static int remove_gated(struct tenant *t, struct err *e)
+static int remove_gated(struct tenant *t, bool purge, struct err *e)
 {
 	struct tenants *ts = t->ts;
 	int rc;
 
 	mutex_lock(&ts->change);
 	mutex_lock(&ts->lock);
-	rc = removable_locked(ts, t, e);
+	rc = removable_locked(ts, t, purge, e);
 	mutex_unlock(&ts->lock);
 	if (rc == 0) {
 		/* Also without a store: somebody inside may be making it. */
@@ -169,23 +177,44 @@ static int open_to_look(struct tenant *t, struct err *e)
 	return tenant_open_engine(t, e);
 }
 
-int tenants_remove(struct tenants *ts, uint32_t number, struct err *e)
+/*
+ * Also while somebody is inside: what is open has no name any more and goes at its close. Its
+ * background work may make a file meanwhile; whoever leaves last erases that.
+ */
+static void unlink_files(struct tenant *t)
+{
+	char dir[4096];
+
+	if (tenant_store_path(t, dir, sizeof(dir), ""))
+		io_remove_tree(dir);
+}
+
+static int remove_pinned(struct tenant *t, bool purge, struct err *e)
+{
+	int rc = purge ? 0 : open_to_look(t, e);
+
+	if (rc < 0)
+		return rc;
+	rwlock_write(&t->gate);
+	rc = remove_gated(t, purge, e);
+	rwlock_write_unlock(&t->gate);
+	if (rc == 0)
+		unlink_files(t);
+	return rc;
+}
+
+static int remove_tenant(struct tenants *ts, uint32_t number, bool purge, struct err *e)
 {
 	struct collection *c = pin_collection(ts, number);
 	struct tenant *t = c ? c->tenant : NULL;
 	int rc = refuse_read_only(ts, e);
 
 	if (!t)
-		return no_tenant(e);
+		return err_no_tenant(e);
 	if (rc == 0 && c != &t->own)
-		rc = no_tenant(e);
+		rc = err_no_tenant(e);
 	if (rc == 0)
-		rc = open_to_look(t, e);
-	if (rc == 0) {
-		rwlock_write(&t->gate);
-		rc = remove_gated(t, e);
-		rwlock_write_unlock(&t->gate);
-	}
+		rc = remove_pinned(t, purge, e);
 	mutex_lock(&ts->lock);
 	t = tenant_unpin_locked(ts, t);
 	mutex_unlock(&ts->lock);
@@ -194,10 +223,20 @@ int tenants_remove(struct tenants *ts, uint32_t number, struct err *e)
 	return rc;
 }
 
+int tenants_remove(struct tenants *ts, uint32_t number, struct err *e)
+{
+	return remove_tenant(ts, number, false, e);
+}
+
+int tenant_purge(struct tenants *ts, uint32_t number, struct err *e)
+{
+	return remove_tenant(ts, number, true, e);
+}
+
 /* ---- changing ---- */
 
-static int read_registry_form(struct tenants *ts, uint32_t number, struct tenant **ret,
-                              struct registry_tenant *ret_rt, struct err *e)
+int registry_form(struct tenants *ts, uint32_t number, struct tenant **ret,
+                  struct registry_tenant *ret_rt, struct err *e)
 {
 	int rc = refuse_read_only(ts, e);
 
@@ -208,7 +247,7 @@ static int read_registry_form(struct tenants *ts, uint32_t number, struct tenant
 	if (*ret)
 		tenant_to_registry_locked(*ret, ret_rt);
 	mutex_unlock(&ts->lock);
-	return *ret ? 0 : no_tenant(e);
+	return *ret ? 0 : err_no_tenant(e);
 }
 
 int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o, struct err *e)
@@ -218,7 +257,7 @@ int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o
 	int rc;
 
 	mutex_lock(&ts->change);
-	rc = read_registry_form(ts, number, &t, &rt, e);
+	rc = registry_form(ts, number, &t, &rt, e);
 	if (rc == 0) {
 		rt.owner = *o;
 		rc = registry_tenant_update(ts->db, &rt, e);
@@ -236,83 +275,31 @@ int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, siz
                       struct err *e)
 {
 	struct registry_tenant rt;
-	struct quota q = { 0 };
+	struct tiers tiers;
+	struct quota q;
 	struct tenant *t;
 	int rc;
 
 	mutex_lock(&ts->change);
-	rc = read_registry_form(ts, number, &t, &rt, e);
+	rc = registry_form(ts, number, &t, &rt, e);
 	if (rc == 0) {
-		memcpy(q.tier, rt.tier, sizeof(q.tier));
-		memcpy(q.max, rt.limits, sizeof(q.max));
-		rc = quota_apply(&q, text, n, e);
+		mutex_lock(&ts->lock);
+		q = t->quota;
+		tiers = ts->tiers;
+		mutex_unlock(&ts->lock);
+		rc = quota_apply(&q, &tiers, text, n, e);
 	}
 	if (rc == 0) {
-		memcpy(rt.tier, q.tier, sizeof(rt.tier));
-		memcpy(rt.limits, q.max, sizeof(q.max));
+		quota_to_registry(&q, &rt);
 		rc = registry_tenant_update(ts->db, &rt, e);
 	}
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
 		t->quota = q;
+		life_changed_locked(ts);
 		mutex_unlock(&ts->lock);
 	}
 	mutex_unlock(&ts->change);
-	return rc;
-}
-
-static int set_tenant_status(struct tenants *ts, uint32_t number, enum tenant_status s,
-                             struct err *e)
-{
-	struct registry_tenant rt;
-	struct tenant *t;
-	int rc = read_registry_form(ts, number, &t, &rt, e);
-
-	if (rc < 0)
-		return rc;
-	rt.status = s;
-	rc = registry_tenant_update(ts->db, &rt, e);
-	if (rc < 0)
-		return rc;
-	mutex_lock(&ts->lock);
-	t->status = s;
-	mutex_unlock(&ts->lock);
-	return 0;
-}
-
-static int set_collection_status(struct collection *c, enum tenant_status s, struct err *e)
-{
-	struct tenants *ts = c->tenant->ts;
-	char name[STATUS_SETTING_MAX];
-	int rc = refuse_read_only(ts, e);
-
-	if (rc < 0)
-		return rc;
-	collection_status_setting(c->cid, name);
-	rc = registry_setting_set(ts->db, name, s, e);
-	if (rc < 0)
-		return rc;
-	mutex_lock(&ts->lock);
-	c->status = s;
-	mutex_unlock(&ts->lock);
-	return 0;
-}
-
-int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s, struct err *e)
-{
-	struct collection *c = pin_collection(ts, number);
-	struct tenant *t;
-	int rc;
-
-	if (!c)
-		return no_tenant(e);
-	t = c->tenant;
-	rwlock_write(&t->gate);
-	mutex_lock(&ts->change);
-	rc = c == &t->own ? set_tenant_status(ts, number, s, e) : set_collection_status(c, s, e);
-	mutex_unlock(&ts->change);
-	rwlock_write_unlock(&t->gate);
-	tenant_unpin(t);
 	return rc;
 }
 

@@ -1,8 +1,8 @@
 /*
  * keeper.c: the one thread of this room. It closes engines that are open beyond
- * LIMIT_OPEN_TENANTS, erases what was removed while somebody was inside, writes totals that were
- * counted, and, after a mount that did not end well, opens in turn the tenants whose figures are
- * not known.
+ * LIMIT_OPEN_TENANTS, erases what was removed while somebody was inside, purges what has been
+ * pending-deletion for long enough, writes totals that were counted, and, after a mount that did
+ * not end well, opens in turn the tenants whose figures are not known.
  *
  * Why a thread: closing an engine takes as long as an image takes to write, and waits for the
  * background work of the engine, so neither a client's request nor a worker can do it. When
@@ -81,6 +81,7 @@ static void *keep(void *arg)
 {
 	struct tenants *ts = arg;
 	uint32_t counted = 0;
+	uint64_t wait_ns;
 
 	mutex_lock(&ts->lock);
 	while (!ts->ending) {
@@ -90,8 +91,12 @@ static void *keep(void *arg)
 			totals_write_next_locked(ts);
 		else if (ts->n_idle > LIMIT_OPEN_TENANTS)
 			close_oldest_locked(ts);
-		else if (!count_next_locked(ts, &counted))
+		else if (life_step_locked(ts, &wait_ns) || count_next_locked(ts, &counted))
+			continue;
+		else if (wait_ns == UINT64_MAX)
 			cond_wait(&ts->wake, &ts->lock);
+		else
+			cond_wait_ns(&ts->wake, &ts->lock, wait_ns);
 	}
 	while (ts->unsaved)
 		totals_write_next_locked(ts);

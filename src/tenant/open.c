@@ -180,6 +180,8 @@ static int load(struct tenants *ts, struct err *e)
 		return err_set(e, -ENAMETOOLONG, "the path of the data directory is too long");
 	rc = registry_open(path, ts->read_only, &ts->db, e);
 	if (rc == 0)
+		rc = tiers_load(ts, e);
+	if (rc == 0)
 		rc = load_tenants(ts, e);
 	if (rc == 0)
 		rc = load_collections(ts, e);
@@ -207,8 +209,9 @@ static int init(struct tenants *ts, const struct tenants_options *o, struct err 
 	ts->read_only = o->read_only;
 	ts->workers = o->workers;
 	ts->started_ns = clock_mono_ns();
-	if (!quota_tier(tier, &ts->tier))
-		return err_set(e, -EINVAL, "no tier \"%s\", known are free, pro, unlimited", tier);
+	if (!tier_name_ok(tier, strlen(tier)))
+		return err_set(e, -EINVAL, "\"%s\" is no name of a tier", tier);
+	memcpy(ts->tier, tier, strlen(tier));
 	ts->data = mem_dup(o->data, strlen(o->data));
 	ts->health = health_new(o->workers);
 	if (!ts->data || !ts->health)

@@ -7,8 +7,8 @@
  * LIMIT_OPEN_TENANTS engines stay open without being entered; the least recently used is closed
  * first, by a thread of this room's own. Any thread.
  *
- * A removed tenant's name is free at once; its store is erased when the last one has left, or at
- * the next open. Stores that nobody removed and the registry does not know make tenants_open
+ * A removed tenant's name is free at once and its files are unlinked; what is open of them goes
+ * when the last one has left. What could not be unlinked is at the next open. Stores that nobody removed and the registry does not know make tenants_open
  * fail: the registry was lost.
  */
 #ifndef RV_TENANT_TENANT_H
@@ -31,7 +31,7 @@ bool tenant_status_parse(const char *s, size_t n, enum tenant_status *ret);
 struct tenants_options {
 	const char *data; /* DATA, which exists and is locked by the caller */
 	bool read_only;
-	const char *tier; /* of new tenants */
+	const char *tier; /* of new tenants; -EINVAL: there is no such one */
 	struct workers *workers;
 };
 
@@ -45,6 +45,7 @@ struct tenant_info {
 	uint64_t created_ns;
 	enum tenant_status status;
 	struct quota quota;
+	uint64_t pending_left_s; /* while it is pending-deletion: until it is purged */
 };
 
 /* 1 to LIMIT_NAME of A-Z a-z 0-9 . _ - not starting with a dot. -EINVAL, -ENAMETOOLONG. */
@@ -58,6 +59,13 @@ int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
  * commits under way. Opens the engine only when there is a store and its vectors matter.
  */
 int tenants_remove(struct tenants *ts, uint32_t number, struct err *e);
+/*
+ * Gives it another name; its number, and with it all that is open, stays. -EEXIST with
+ * no_replace, else -ENOTEMPTY: a tenant has that name (a tenant's directory is never without
+ * entries, so none is replaced). -EROFS, -EACCES as its status says.
+ */
+int tenants_rename(struct tenants *ts, uint32_t number, const char *name, bool no_replace,
+                   struct err *e);
 
 /* -ENOENT. */
 int tenants_find(struct tenants *ts, const char *name, uint32_t *ret_number);
@@ -70,9 +78,15 @@ int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o
 /* quota_apply, one writer at a time. */
 int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, size_t n,
                       struct err *e);
+/* tiers_apply for the mount, persistent: tenants follow their tier at once. */
+int tenants_set_tiers(struct tenants *ts, const char *text, size_t n, struct err *e);
+void tenants_tiers(struct tenants *ts, struct buf *ret); /* tiers_render */
+
 /*
  * A tenant's, or a further collection's own, which counts beside its tenant's. Waits for commits
- * under way.
+ * under way. A tenant that has been pending-deletion for retention_s of its quota is purged, by
+ * a thread of this room's own; time in which the filesystem is not mounted counts, jumps of the
+ * clock while it is mounted do not.
  */
 int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s, struct err *e);
 /* Likewise a tenant's or a collection's own. -ENODEV. Opens nothing. */
@@ -105,6 +119,16 @@ struct inside {
 int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, struct inside *ret,
                  struct err *e);
 void tenant_leave(struct inside *in);
+
+/* ---- labels: a tenant's own KEY VALUE pairs ---- */
+
+/* `KEY VALUE` lines, sorted. -EIO: damaged. */
+int tenant_labels(struct inside *in, struct buf *ret, struct err *e);
+/*
+ * Adds and replaces; `KEY default` takes one away. All or none. -EINVAL, -E2BIG: more than
+ * LIMIT_LABELS bytes in all.
+ */
+int tenant_set_labels(struct inside *in, const char *text, size_t n, struct err *e);
 
 /* ---- collections/ (in: entered by the tenant's number) ---- */
 

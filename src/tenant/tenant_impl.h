@@ -5,7 +5,7 @@
  * nobody is inside: whoever looks at one outside ts->lock has entered it (tenant->entered
  * counts them). Its engine is there while somebody is inside, and as long afterwards as it is
  * among the LIMIT_OPEN_TENANTS most recently used ones. One thread for the mount, the keeper
- * (keeper.c), closes what is beyond, and erases what was removed.
+ * (keeper.c), closes what is beyond, and erases what was removed or is due to go.
  *
  * Locks, outermost first. None but door is held while an engine opens or closes.
  *     tenant->door   one at a time opens or closes the tenant's engine, or makes a further
@@ -68,6 +68,14 @@ struct claim {
 	uint64_t borrowed_bytes;
 };
 
+/* How long a tenant has been pending-deletion. ts->lock */
+struct pending {
+	uint64_t elapsed_ns; /* when it was at_ns */
+	uint64_t at_ns;      /* monotonic */
+	uint64_t stored_ns;  /* the wall clock's "since" in the registry */
+	uint64_t retry_ns;   /* a purge failed: not before (monotonic) */
+};
+
 struct tenant {
 	struct tenants *ts;    /* const */
 	uint32_t number;       /* const */
@@ -78,6 +86,7 @@ struct tenant {
 	char name[LIMIT_NAME + 1];
 	struct owner owner;
 	enum tenant_status status;
+	struct pending pending;
 	struct quota quota;
 	bool removed;
 	unsigned entered;
@@ -101,7 +110,7 @@ struct tenants {
 	/* const after open */
 	char *data;
 	bool read_only;
-	struct quota tier; /* of new tenants */
+	char tier[TIER_NAME]; /* of new tenants */
 	struct workers *workers;
 	struct registry_db *db;
 	struct health *health;
@@ -123,6 +132,8 @@ struct tenants {
 	struct tenant *dead;    /* lock */
 	struct tenant *unsaved; /* lock; whose totals the keeper is to save, pinned */
 	uint64_t tick;          /* lock */
+	struct tiers tiers;     /* lock; changes under change, too */
+	uint64_t life_check_ns; /* lock; monotonic: when the keeper looks who is to be purged */
 	bool ending;            /* lock */
 };
 
@@ -138,6 +149,14 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt);
 void tenant_free(struct tenant *t);
 void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *ret);
 void tenant_info_locked(const struct tenant *t, struct tenant_info *ret);
+void quota_to_registry(const struct quota *q, struct registry_tenant *ret);
+/* -EEXIST. The tenant is found under the new name after the second. */
+int tenant_claim_name_locked(struct tenants *ts, struct tenant *t, const char *name, struct err *e)
+	REQUIRES(ts->lock);
+void tenant_take_name_locked(struct tenants *ts, struct tenant *t, const char *name)
+	REQUIRES(ts->lock);
+void tenant_unclaim_name_locked(struct tenants *ts, struct tenant *t, const char *name)
+	REQUIRES(ts->lock);
 /* Adds a further collection to the tenant and the map. */
 int collection_add_locked(struct tenants *ts, struct tenant *t, uint32_t cid,
                           enum tenant_status status, struct err *e) REQUIRES(ts->lock);
@@ -154,6 +173,31 @@ bool tenant_store_exists(const struct tenant *t);
 #define REMOVED_SUFFIX ".removed"
 void tenant_mark_removed(const struct tenant *t, bool removed);
 enum tenant_status status_of_number(uint64_t v);
+
+/* ---- admin.c ---- */
+int refuse_read_only(const struct tenants *ts, struct err *e);
+int err_no_tenant(struct err *e);
+/* Pinned, or NULL. */
+struct collection *pin_collection(struct tenants *ts, uint32_t cid);
+int registry_form(struct tenants *ts, uint32_t number, struct tenant **ret,
+                  struct registry_tenant *ret_rt, struct err *e) REQUIRES(ts->change);
+/* tenants_remove of one that is pending-deletion and whose time is over. */
+int tenant_purge(struct tenants *ts, uint32_t number, struct err *e);
+
+/* ---- life.c ---- */
+struct pending pending_of_registry(uint64_t since_ns);
+uint64_t pending_to_registry(const struct tenant *t);
+uint64_t pending_left_ns(const struct tenant *t, uint64_t now_ns);
+/* Whoever changes what that depends on: the keeper looks again. */
+void life_changed_locked(struct tenants *ts) REQUIRES(ts->lock);
+/*
+ * The keeper's: purges at most one tenant, letting go of ts->lock meanwhile. false: nothing to
+ * do for *ret_ns (UINT64_MAX: until something changes).
+ */
+bool life_step_locked(struct tenants *ts, uint64_t *ret_ns) REQUIRES(ts->lock);
+
+/* ---- tier_table.c ---- */
+int tiers_load(struct tenants *ts, struct err *e);
 
 /* ---- open.c ---- */
 #define STATUS_SETTING_MAX 32

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/mem.h"
 
@@ -136,6 +137,30 @@ static struct tenant *by_name_locked(const struct tenants *ts, const char *name)
 	               : NULL;
 }
 
+static bool tenant_is(const void *ctx, uint64_t value)
+{
+	return (uintptr_t)value == (uintptr_t)ctx;
+}
+
+int tenant_claim_name_locked(struct tenants *ts, struct tenant *t, const char *name, struct err *e)
+{
+	if (by_name_locked(ts, name))
+		return err_set(e, -EEXIST, "the name \"%s\" is taken", name);
+	return map_add(&ts->names, name_hash(name), (uintptr_t)t) < 0 ? err_nomem(e) : 0;
+}
+
+void tenant_take_name_locked(struct tenants *ts, struct tenant *t, const char *name)
+{
+	map_remove(&ts->names, name_hash(t->name), name_is, t->name);
+	memset(t->name, 0, sizeof(t->name));
+	memcpy(t->name, name, strlen(name));
+}
+
+void tenant_unclaim_name_locked(struct tenants *ts, struct tenant *t, const char *name)
+{
+	map_remove(&ts->names, name_hash(name), tenant_is, t);
+}
+
 static int grow_locked(struct tenants *ts)
 {
 	size_t cap = ts->cap ? ts->cap * 2 : 64;
@@ -251,11 +276,20 @@ void tenant_mark_removed(const struct tenant *t, bool removed)
 	io_sync_parent(path);
 }
 
-static void limits_from_registry(struct quota *q, const struct registry_tenant *rt)
+/* A registry of before a key was there, or with a value that this version does not take. */
+static void limits_from_registry(struct quota *q, const struct tiers *tiers,
+                                 const struct registry_tenant *rt)
 {
-	if (!quota_tier(rt->tier, q))
-		quota_tier("unlimited", q);
-	memcpy(q->max, rt->limits, sizeof(q->max));
+	quota_of_tier(q, tiers, rt->tier);
+	q->own = rt->own_limits & ((1ull << QUOTA_ALL) - 1);
+	for (int k = 0; k < QUOTA_ALL; k++) {
+		if (!(q->own >> k & 1))
+			continue;
+		if (quota_value_ok((enum quota_key)k, rt->limits[k]))
+			q->max[k] = rt->limits[k];
+		else
+			q->own &= ~(1ull << k);
+	}
 }
 
 struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt)
@@ -273,7 +307,8 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt)
 	t->name[LIMIT_NAME] = '\0';
 	t->owner = rt->owner;
 	t->status = status_of_number(rt->status);
-	limits_from_registry(&t->quota, rt);
+	limits_from_registry(&t->quota, &ts->tiers, rt);
+	t->pending = pending_of_registry(rt->pending_ns);
 	mutex_init(&t->door);
 	rwlock_init(&t->gate);
 	mutex_init(&t->quota_lock);
@@ -301,6 +336,14 @@ void tenant_free(struct tenant *t)
 	mem_free(t);
 }
 
+void quota_to_registry(const struct quota *q, struct registry_tenant *ret)
+{
+	memcpy(ret->tier, q->tier, sizeof(ret->tier));
+	for (int i = 0; i < REGISTRY_N_LIMITS; i++)
+		ret->limits[i] = i < QUOTA_ALL ? q->max[i] : QUOTA_UNLIMITED;
+	ret->own_limits = q->own;
+}
+
 void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *ret)
 {
 	memset(ret, 0, sizeof(*ret));
@@ -309,9 +352,8 @@ void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *r
 	ret->owner = t->owner;
 	ret->created_ns = t->created_ns;
 	ret->status = t->status;
-	memcpy(ret->tier, t->quota.tier, sizeof(ret->tier));
-	for (int i = 0; i < REGISTRY_N_LIMITS; i++)
-		ret->limits[i] = i < QUOTA_N ? t->quota.max[i] : QUOTA_UNLIMITED;
+	quota_to_registry(&t->quota, ret);
+	ret->pending_ns = pending_to_registry(t);
 }
 
 /* ---- looking ---- */
@@ -324,6 +366,9 @@ void tenant_info_locked(const struct tenant *t, struct tenant_info *ret)
 	ret->created_ns = t->created_ns;
 	ret->status = t->status;
 	ret->quota = t->quota;
+	ret->pending_left_s = t->status == TENANT_PENDING_DELETION
+	                              ? pending_left_ns(t, clock_mono_ns()) / 1000000000u
+	                              : 0;
 }
 
 int tenants_find(struct tenants *ts, const char *name, uint32_t *ret_number)

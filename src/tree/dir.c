@@ -297,7 +297,7 @@ static int rename_file(struct tree *t, struct node from, const char *name, struc
 	int rc;
 
 	if (!ops || !ops->rename)
-		return err_set(e, -EPERM, "names can be changed in ingest/ only");
+		return err_set(e, -EPERM, "names can be changed in tenants/ and ingest/ only");
 	if (from.kind != to.kind || from.number != to.number)
 		return err_set(e, -EXDEV, "a file cannot be moved out of its directory");
 	rc = tree_enter(t, from, TENANT_WRITE, &in, e);
@@ -306,6 +306,31 @@ static int rename_file(struct tree *t, struct node from, const char *name, struc
 	rc = ops->rename(t, &in, name, new_name, flags, e);
 	tree_leave(&in);
 	return rc;
+}
+
+/* The kernel has asked the permissions of tenants/ by then, its sticky bit included. */
+static int rename_tenant(struct tree *t, const char *name, struct node to, const char *new_name,
+                         unsigned flags, struct err *e)
+{
+	uint32_t number;
+
+	if (to.kind != NODE_TENANTS)
+		return err_set(e, -EPERM, "a tenant cannot be moved into another one");
+	if (flags & ~(unsigned)RENAME_NOREPLACE)
+		return err_set(e, -EINVAL, "tenants cannot be exchanged");
+	if (tenants_find(t->tenants, name, &number) < 0)
+		return err_set(e, -ENOENT, "no tenant of that name");
+	if (strcmp(name, new_name) == 0)
+		return 0;
+	return tenants_rename(t->tenants, number, new_name, flags & RENAME_NOREPLACE, e);
+}
+
+static int rename_any(struct tree *t, struct node from, const char *name, struct node to,
+                      const char *new_name, unsigned flags, struct err *e)
+{
+	if (from.kind == NODE_TENANTS)
+		return rename_tenant(t, name, to, new_name, flags, e);
+	return rename_file(t, from, name, to, new_name, flags, e);
 }
 
 int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
@@ -318,7 +343,7 @@ int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const
 	if (rc == 0)
 		rc = tree_node(new_parent, &to, &e);
 	if (rc == 0)
-		rc = rename_file(t, from, name, to, new_name, flags, &e);
+		rc = rename_any(t, from, name, to, new_name, flags, &e);
 	return rc < 0 ? tree_fail(t, who, from, rc, &e) : 0;
 }
 

@@ -20,6 +20,7 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	[NODE_TOP_VERSION] = { "version", SCOPE_TOP, RO, .ops = &file_version },
 	[NODE_TOP_STATS] = { "stats", SCOPE_TOP, S_IFREG | 0600, .ops = &file_top_stats },
 	[NODE_TOP_ERROR] = { "error", SCOPE_TOP, RO, .per_caller = true, .ops = &file_error },
+	[NODE_TOP_TIERS] = { "tiers", SCOPE_TOP, S_IFREG | 0644, .ops = &file_tiers },
 	[NODE_TENANTS] = { "tenants", SCOPE_TOP, DIR_MODE },
 	[NODE_TENANT] = { .mode = DIR_MODE },
 	[NODE_COLLECTIONS] = { "collections", SCOPE_TENANT, DIR_MODE, .access_read = TENANT_READ,
@@ -56,6 +57,8 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	[NODE_STATUS] = { "status", IN_BOTH, S_IFREG | 0644, .roots = true,
 	                  .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
 	                  .ops = &file_status },
+	[NODE_LABELS] = { "labels", SCOPE_TENANT, RW, .access_read = TENANT_READ,
+	                  .access_write = TENANT_WRITE, .ops = &file_labels },
 };
 
 const struct file_kind *file_kind(enum node_kind k)

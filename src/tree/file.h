@@ -72,6 +72,7 @@ struct file_ops {
 /* One per file_*.c */
 extern const struct file_ops file_readme, file_version, file_top_stats, file_error;
 extern const struct file_ops file_config, file_stats, file_integrity, file_quota, file_status;
+extern const struct file_ops file_tiers, file_labels;
 extern const struct file_ops file_query, file_results;
 extern const struct file_ops file_ingest, file_vector, file_delete;
 

@@ -40,6 +40,8 @@ enum node_kind {
 	NODE_INTEGRITY,
 	NODE_QUOTA,
 	NODE_STATUS,
+	NODE_LABELS, /* of a tenant only */
+	NODE_TOP_TIERS,
 	NODE_N_KINDS,
 };
 

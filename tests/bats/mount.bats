@@ -44,10 +44,14 @@ background_ended() {
     run ruvectorfs -o threads=0 "$DATA" "$MNT"
     assert_failure 1
     assert_output --partial "threads must be a number"
-    run ruvectorfs -o tier=gold "$DATA" "$MNT"
+    run ruvectorfs -o tier=go.ld "$DATA" "$MNT"
     assert_failure 1
-    assert_output --partial "tier must be free, pro or unlimited"
+    assert_output --partial "tier must be a name"
     assert_not_exists "$DATA"
+    mkdir "$MNT"
+    run ruvectorfs -o tier=gold "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --partial 'no tier "gold", known are free, pro, unlimited'
 }
 
 @test "a mount point that is missing, a file, or not empty exits 32" {
@@ -302,7 +306,7 @@ ordinary_user() {
     mount_fs
     cd "$MNT"
     run env LC_ALL=C ls
-    assert_output "$(printf '%s\n' README error stats tenants version)"
+    assert_output "$(printf '%s\n' README error stats tenants tiers version)"
     assert_equal "$(stat -c '%n %a %u' README stats tenants error)" "$(printf '%s\n' \
         "README 444 $(id -u)" "stats 600 $(id -u)" "tenants 711 $(id -u)" "error 444 $(id -u)")"
     assert_equal "$(wc -w < version)" 1

@@ -42,7 +42,12 @@ max_bytes max
 max_collections max
 max_dimension max
 max_results max
-max_batch max"
+max_batch max
+max_qps max
+max_write_rate max
+max_concurrent max
+weight 100
+retention_s 2592000"
 }
 
 @test "the forms of a line, several lines, what is read can be written" {
@@ -105,10 +110,68 @@ max_bytes -1"
     assert_output --partial "out of range"
 }
 
-@test "keys of later versions are named" {
-    for key in max_qps max_write_rate max_concurrent weight retention_s; do
-        refused "$key is not supported yet" write quota "$key 5"
+@test "weight and retention_s are numbers" {
+    refused "weight has to be a number, 1 to 10000" write quota "weight max"
+    refused "retention_s has to be a number" write quota "retention_s max"
+    refused "out of range" write quota "weight 0"
+    write quota "weight 300
+retention_s 60"
+    write quota "weight default"
+    assert_equal "$(value quota weight) $(value quota retention_s)" "100 60"
+}
+
+@test "tiers: listed, changed by root, followed by tenants, kept" {
+    run cut -d' ' -f1-3 "$MNT/tiers"
+    assert_output "free max_vectors=10000 max_bytes=100000000
+pro max_vectors=1000000 max_bytes=10000000000
+unlimited max_vectors=max max_bytes=max"
+    write quota "tier free
+max_batch 7"
+    write "$MNT/tiers" "free max_vectors=50 max_batch=8
+gold weight=400 max_qps=50"
+    assert_equal "$(value quota max_vectors) $(value quota max_batch)" "50 7"
+    run write "$MNT/tiers" "gold max_qps=5
+free max_qps=x"
+    assert_failure
+    run cat "$MNT/error"
+    assert_output --partial 'max_qps "x" is not a whole number'
+    cd /
+    remount tier=gold
+    mkdir "$MNT/tenants/new"
+    assert_equal "$(value "$MNT/tenants/new/quota" max_qps)" 50
+    assert_equal "$(value "$T/quota" max_vectors)" 50
+    run write "$MNT/tiers" "gold remove"
+    assert_output --partial "Device or resource busy"
+    run write "$MNT/tiers" "free remove"
+    assert_output --partial "Operation not permitted"
+    assert_equal "$(stat -c '%u %a' "$MNT/tiers")" "$(id -u) 644"
+    write "$MNT/tiers" "free default"
+    assert_equal "$(value "$T/quota" max_vectors)" 10000
+}
+
+@test "two writers to quota at once: one after the other, each whole" {
+    for i in 1 2 3 4; do
+        (for n in $(seq 25); do write quota "max_vectors $i
+max_bytes $i"; done) 3>&- &
     done
+    for n in $(seq 50); do
+        run cat quota
+        v=$(awk '$1 == "max_vectors" { print $2 }' <<< "$output")
+        b=$(awk '$1 == "max_bytes" { print $2 }' <<< "$output")
+        assert_equal "$v" "$b"
+    done
+    wait
+}
+
+@test "df of a tenant shows its limits" {
+    write quota "max_bytes 40960
+max_vectors 5"
+    numbers 1 2 > ingest/a
+    assert_equal "$(stat -f -c '%S %b %f' .)" "4096 10 9"
+    assert_equal "$(stat -f -c '%c %d' ingest)" "5 3"
+    assert_equal "$(df --output=itotal,iavail,iused . | tail -n 1 | tr -s ' ' | sed 's/^ //')" "5 3 2"
+    write quota "tier unlimited"
+    assert_equal "$(stat -f -c %b .)" "$(stat -f -c %b "$MNT")"
 }
 
 @test "quotas survive a restart" {

@@ -214,3 +214,32 @@ readonly"; do
     run cat "$T/status"
     assert_output active
 }
+
+@test "pending-deletion ends by itself after retention_s, and can be called off until then" {
+    write status pending-deletion
+    write quota "retention_s 3600"
+    [ -d "$T" ]
+    write status active
+    assert_equal "$(ls vectors | wc -l)" 2
+    write quota "retention_s 0"
+    [ -d "$T" ]
+    cd "$MNT"
+    local number
+    number=$(ls "$DATA/stores")
+    write "$T/status" pending-deletion
+    poll 10 test ! -e "$T/status"
+    poll 10 test ! -e "$DATA/stores/$number"
+    mkdir "$T"
+    assert_equal "$(ls "$T/vectors" | wc -l)" 0
+}
+
+@test "the grace goes on over a restart" {
+    write status pending-deletion
+    cd /
+    kill9_fs
+    mount_fs
+    run cat "$T/status"
+    assert_output pending-deletion
+    write "$T/quota" "retention_s 0"
+    poll 10 test ! -e "$T/status"
+}

@@ -29,7 +29,7 @@ must_fail() { # MESSAGE CMD...
     mkdir acme
     assert_equal "$(stat -c '%a %u %g %F' acme)" "700 $(id -u) $(id -g) directory"
     run ls acme
-    assert_output "$(printf '%s\n' collections config delete error ingest integrity query quota results stats status vectors)"
+    assert_output "$(printf '%s\n' collections config delete error ingest integrity labels query quota results stats status vectors)"
     assert_equal "$(stat -c '%a %F' acme/ingest)" "700 directory"
     assert_equal "$(stat -c %a acme/query)" 600
     assert_equal "$(stat -c %a acme/stats)" 400
@@ -280,7 +280,7 @@ must_fail() { # MESSAGE CMD...
     must_fail "$eperm" ln -s x t/link
     must_fail "$eperm" ln t/config t/ingest/link
     must_fail "$eperm" mkfifo t/ingest/fifo
-    must_fail "$eperm" mv t u
+    must_fail "$eperm" mv t/collections t/u
     must_fail "$eperm" mv t/config t/ingest/x
 }
 
@@ -305,4 +305,97 @@ must_fail() { # MESSAGE CMD...
     run bash -c 'echo nonsense 1 > config'
     assert_failure
     assert_equal "$(sed -n 's/^errors //p' stats)" $((before + 2))
+}
+
+@test "mv renames a tenant, with files open and what kernels remember" {
+    mount_fs
+    cd "$MNT/tenants"
+    mkdir a b
+    echo "1 2" > a/ingest/v
+    ls -R a > /dev/null
+    exec 5<> a/query
+    mv a c
+    must_fail "No such file" ls a
+    assert_equal "$(ls)" "b
+c"
+    echo "1 2" >&5
+    assert_equal "$(cut -f1 <&5)" v
+    exec 5>&-
+    assert_equal "$(ls c/vectors)" v
+    mkdir a
+    assert_equal "$(ls a/vectors)" ""
+    must_fail "Directory not empty" mv -T c b
+    run python3 -c 'import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for flags in 1, 2:
+    if libc.renameat2(-100, b"c", -100, b"b", flags): print(os.strerror(ctypes.get_errno()))'
+    assert_output "File exists
+Invalid argument"
+    must_fail "Operation not permitted" mv c b # into b/
+    must_fail "cannot move" mv c "c d"
+    assert_equal "$(ls c/vectors)" v
+    remount
+    assert_equal "$(ls "$MNT/tenants")" "a
+b
+c"
+}
+
+@test "mv is for who may change tenants/: root, and owners where it is sticky and writable" {
+    mount_public
+    cd "$MNT/tenants"
+    as_user 65534:65534 mkdir theirs
+    mkdir ours
+    as_user 65534:65534 mv theirs still-theirs
+    must_fail "Operation not permitted" as_user 65534:65534 mv -T ours stolen
+    must_fail "Operation not permitted" as_user 65534:65534 mv -T still-theirs ours
+    chmod 711 .
+    must_fail "Permission denied" as_user 65534:65534 mv still-theirs mine
+    mv still-theirs mine
+    assert_equal "$(stat -c %u mine)" 65534
+}
+
+@test "rmdir of what is pending-deletion leaves nothing of it in any file" {
+    mount_fs
+    cd "$MNT/tenants"
+    mkdir secret-tenant keeps
+    cd secret-tenant
+    {
+        echo '{"id":"secret-id","vector":[0.123456,7.75,9.5],"metadata":{"k":"secret-metadata"},"text":"secret-text"}'
+        seq 3000 | sed 's/.*/{"id":"secret-id-&","vector":[0.123456,7.75,&.5],"metadata":{"k":"secret-metadata"}}/'
+    } > ingest/secret-file.jsonl
+    echo "0.123456 7.75 9.5" > query
+    echo "plan secret-label" > labels
+    mkdir collections/secret-collection
+    echo readonly > collections/secret-collection/status
+    mv ../secret-tenant ../secret-tenant-too
+    echo "1 2 3" > ../keeps/ingest/public-id
+    search() {
+        python3 - "$DATA" << 'EOP'
+import os, struct, sys
+want = [b"secret-id", b"secret-metadata", b"secret-text", b"secret-file", b"secret-label", b"secret-collection",
+        b"secret-tenant", struct.pack("<fff", 0.123456, 7.75, 9.5), struct.pack("<ff", 0.123456, 7.75)]
+for root, _, files in os.walk(sys.argv[1]):
+    for f in files:
+        if f.startswith("audit"):
+            continue  # has its name
+        data = open(os.path.join(root, f), "rb").read()
+        for w in want:
+            if w in data:
+                print(f, w)
+EOP
+    }
+    run search
+    assert_line --partial secret-metadata
+    assert_line --partial "registry.db"
+    exec 5< stats # somebody has it open
+    echo pending-deletion > status
+    cd ..
+    rmdir secret-tenant-too
+    run search
+    assert_output ""
+    exec 5<&-
+    remount
+    run search
+    assert_output ""
+    assert_equal "$(ls "$MNT/tenants/keeps/vectors")" public-id
 }

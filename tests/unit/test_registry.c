@@ -47,9 +47,12 @@ static void reopen(struct ctx *c)
 
 static struct registry_tenant tenant(const char *name)
 {
-	struct registry_tenant t = {
-		.owner = { 1, 2, 0750 }, .created_ns = 33, .status = 2, .tier = "free"
-	};
+	struct registry_tenant t = { .owner = { 1, 2, 0750 },
+		                     .created_ns = 33,
+		                     .status = 2,
+		                     .tier = "free",
+		                     .pending_ns = UINT64_MAX,
+		                     .own_limits = 5 };
 
 	snprintf(t.name, sizeof(t.name), "%s", name);
 	for (int i = 0; i < REGISTRY_N_LIMITS; i++)
@@ -118,6 +121,98 @@ static void settings(void **state)
 	reopen(c);
 	T_OK(registry_setting_get(c->r, "mode", &v, NULL));
 	assert_true(v == UINT64_MAX);
+}
+
+static void settings_by_prefix(void **state)
+{
+	const struct registry_setting three[] = { { "tier.a.x", 1 },
+		                                  { "tier.a.y", UINT64_MAX },
+		                                  { "tier.b.x", 3 } };
+	struct registry_setting s = { .name = "" };
+	struct ctx *c = *state;
+	uint64_t v;
+
+	T_OK(registry_setting_set(c->r, "tiers", 7, NULL));
+	T_OK(registry_settings_replace(c->r, "tier.", three, 3, NULL));
+	reopen(c);
+	for (int i = 0; i < 3; i++) {
+		T_OK(registry_setting_next(c->r, "tier.", s.name, &s, NULL));
+		assert_string_equal(s.name, three[i].name);
+		assert_true(s.value == three[i].value);
+	}
+	T_ERR(registry_setting_next(c->r, "tier.", s.name, &s, NULL), ENOENT);
+	T_OK(registry_settings_replace(c->r, "tier.", three + 2, 1, NULL));
+	T_ERR(registry_setting_get(c->r, "tier.a.x", &v, NULL), ENOENT);
+	T_OK(registry_setting_get(c->r, "tier.b.x", &v, NULL));
+	T_OK(registry_setting_get(c->r, "tiers", &v, NULL));
+}
+
+static void settings_go_with_their_number(void **state)
+{
+	struct ctx *c = *state;
+	struct registry_tenant a = tenant("a"), b = tenant("b");
+	char of_a[32], of_b[32], of_n[32];
+	uint32_t n;
+	uint64_t v;
+
+	T_OK(registry_tenant_add(c->r, &a, NULL));
+	T_OK(registry_tenant_add(c->r, &b, NULL));
+	T_OK(registry_collection_number(c->r, b.number, &n, NULL));
+	snprintf(of_a, sizeof(of_a), "status.%u", a.number);
+	snprintf(of_b, sizeof(of_b), "status.%u", b.number);
+	snprintf(of_n, sizeof(of_n), "status.%u", n);
+	T_OK(registry_setting_set(c->r, of_a, 1, NULL));
+	T_OK(registry_setting_set(c->r, of_b, 2, NULL));
+	T_OK(registry_setting_set(c->r, of_n, 3, NULL));
+	T_OK(registry_tenant_remove(c->r, a.number, NULL));
+	T_ERR(registry_setting_get(c->r, of_a, &v, NULL), ENOENT);
+	T_OK(registry_collection_forget(c->r, n, NULL));
+	T_ERR(registry_setting_get(c->r, of_n, &v, NULL), ENOENT);
+	T_OK(registry_setting_get(c->r, of_b, &v, NULL));
+}
+
+static bool file_has(const char *path, const char *text)
+{
+	static char all[1 << 20];
+	FILE *f = fopen(path, "r");
+	size_t n;
+
+	if (!f)
+		return false;
+	n = fread(all, 1, sizeof(all), f);
+	fclose(f);
+	return memmem(all, n, text, strlen(text)) != NULL;
+}
+
+/* With so many that pages split, and names that come and go. */
+static void a_removal_leaves_no_trace(void **state)
+{
+	struct ctx *c = *state;
+	char wal[320];
+	uint32_t numbers[200];
+
+	snprintf(wal, sizeof(wal), "%s-wal", c->path);
+	for (int i = 0; i < 200; i++) {
+		struct registry_tenant t;
+		char name[64];
+
+		snprintf(name, sizeof(name), i % 3 ? "stays-%d" : "to-be-erased-%d", i);
+		t = tenant(name);
+		T_OK(registry_tenant_add(c->r, &t, NULL));
+		t.status = 3;
+		T_OK(registry_tenant_update(c->r, &t, NULL));
+		if (i % 3 == 0) {
+			snprintf(t.name, sizeof(t.name), "to-be-erased-then-%d", i);
+			T_OK(registry_tenant_update(c->r, &t, NULL));
+		}
+		numbers[i] = t.number;
+	}
+	assert_true(file_has(c->path, "to-be-erased") || file_has(wal, "to-be-erased"));
+	for (int i = 0; i < 200; i += 3)
+		T_OK(registry_tenant_remove(c->r, numbers[i], NULL));
+	assert_false(file_has(c->path, "to-be-erased"));
+	assert_false(file_has(wal, "to-be-erased"));
+	assert_true(file_has(c->path, "stays-1"));
 }
 
 static void change(struct ctx *c, const char *sql)
@@ -189,8 +284,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(tenants),        TEST(numbers_are_never_used_again),  TEST(settings),
-		TEST(damage_is_seen), TEST(refuses_what_it_does_not_know), TEST(readonly),
+		TEST(tenants),
+		TEST(numbers_are_never_used_again),
+		TEST(settings),
+		TEST(damage_is_seen),
+		TEST(refuses_what_it_does_not_know),
+		TEST(readonly),
+		TEST(settings_by_prefix),
+		TEST(settings_go_with_their_number),
+		TEST(a_removal_leaves_no_trace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
