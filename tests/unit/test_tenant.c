@@ -540,7 +540,7 @@ static void test_remove_while_inside(void **state)
 	T_ERR(add(b, 6, &e), EACCES);
 	T_OK(tenants_remove(ts, a, &e));
 	assert_false(has_store(a)); /* what is open has no name any more */
-	again = make("a"); /* and the name is free at once */
+	again = make("a");          /* and the name is free at once */
 	T_ERR(add(b, 7, &e), ENODEV);
 	T_ERR(tenant_batch_commit(b, NULL, NULL, &result, &e), ENODEV);
 	tenant_leave(&in);
