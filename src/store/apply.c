@@ -46,7 +46,7 @@ static int keep_token(struct store *s, const struct request *q, struct err *e)
 	rc = sql_run(&s->w, e, "INSERT INTO batches VALUES(?, ?, ?, ?, ?, ?)", "ibiiii", I(q->seq),
 	             (const void *)c->token, (size_t)STORE_TOKEN_SIZE, I(c->cid),
 	             I(c->ret_accepted), I(c->ret_replaced), I(c->ret_removed));
-	if (rc == 0 && q->seq > STORE_TOKENS)
+	if (rc == 0 && q->seq > STORE_TOKENS && q->seq % STORE_TOKENS_SLACK == 0)
 		rc = sql_run(&s->w, e, "DELETE FROM batches WHERE seq <= ?", "i",
 		             I(q->seq - STORE_TOKENS));
 	return rc;

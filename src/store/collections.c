@@ -231,22 +231,50 @@ static uint32_t state_crc(const struct coll_state *st)
 	return crc32c(add(crc, strlen(k->quantization)), k->quantization, strlen(k->quantization));
 }
 
-int coll_save(struct store *s, const struct coll_state *st, struct err *e)
+static int insert_state(struct store *s, const struct coll_state *st, struct err *e)
 {
 	const struct store_collection *c = &st->c;
 	const struct collection_config *k = &c->config;
 
-	return sql_run(
-		&s->w, e,
-		"INSERT OR REPLACE INTO collections VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-		" ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		"itiiiiiiiiitiiiiiiiiiiiii", I(c->cid), c->name, strlen(c->name), I(c->owner.uid),
-		I(c->owner.gid), I(c->owner.mode), I(c->created_ns), I(k->dimension),
-		I(c->dimension_set), I(k->metric), I(k->m), I(k->ef_construction), k->quantization,
-		strlen(k->quantization), I(k->ef_search), I(k->k), I(k->durability), I(k->receipts),
-		I(c->next_num), I(c->next_receipt), I(c->gen), I(c->cleared_seq),
-		I(c->total_inserts), I(c->total_deletes), I(st->segment_end), I(st->salt),
-		I(state_crc(st)));
+	return sql_run(&s->w, e,
+	               "INSERT INTO collections VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+	               " ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	               "itiiiiiiiiitiiiiiiiiiiiii", I(c->cid), c->name, strlen(c->name),
+	               I(c->owner.uid), I(c->owner.gid), I(c->owner.mode), I(c->created_ns),
+	               I(k->dimension), I(c->dimension_set), I(k->metric), I(k->m),
+	               I(k->ef_construction), k->quantization, strlen(k->quantization),
+	               I(k->ef_search), I(k->k), I(k->durability), I(k->receipts), I(c->next_num),
+	               I(c->next_receipt), I(c->gen), I(c->cleared_seq), I(c->total_inserts),
+	               I(c->total_deletes), I(st->segment_end), I(st->salt), I(state_crc(st)));
+}
+
+/* Every commit does this: without the name, which never changes, its index is not written. */
+static int update_state(struct store *s, const struct coll_state *st, struct err *e)
+{
+	const struct store_collection *c = &st->c;
+	const struct collection_config *k = &c->config;
+
+	return sql_run(&s->w, e,
+	               "UPDATE collections SET uid = ?, gid = ?, mode = ?, created_ns = ?,"
+	               " dimension = ?, dimension_set = ?, metric = ?, m = ?, ef_construction = ?,"
+	               " quantization = ?, ef_search = ?, k = ?, durability = ?, receipts = ?,"
+	               " next_num = ?, next_receipt = ?, gen = ?, cleared_seq = ?,"
+	               " total_inserts = ?, total_deletes = ?, segment_end = ?, salt = ?, crc = ?"
+	               " WHERE cid = ?",
+	               "iiiiiiiiitiiiiiiiiiiiiii", I(c->owner.uid), I(c->owner.gid),
+	               I(c->owner.mode), I(c->created_ns), I(k->dimension), I(c->dimension_set),
+	               I(k->metric), I(k->m), I(k->ef_construction), k->quantization,
+	               strlen(k->quantization), I(k->ef_search), I(k->k), I(k->durability),
+	               I(k->receipts), I(c->next_num), I(c->next_receipt), I(c->gen),
+	               I(c->cleared_seq), I(c->total_inserts), I(c->total_deletes),
+	               I(st->segment_end), I(st->salt), I(state_crc(st)), I(c->cid));
+}
+
+int coll_save(struct store *s, const struct coll_state *st, struct err *e)
+{
+	int rc = update_state(s, st, e);
+
+	return rc < 0 || sqlite3_changes64(s->w.db) ? rc : insert_state(s, st, e);
 }
 
 static bool decode_config(sqlite3_stmt *q, struct coll_state *st)

@@ -99,6 +99,14 @@ static void prepare(struct store *s, struct request *group)
 	sync_group(s, group);
 }
 
+/* A request that has the transaction to itself needs no savepoint: it is rolled back as a whole. */
+static void apply_alone(struct store *s, struct request *q) REQUIRES(s->write)
+{
+	q->rc = request_apply(s, q, &q->err);
+	if (q->rc < 0)
+		q->rc = store_runtime(q->rc);
+}
+
 /* -EAGAIN: the whole transaction is gone, without this request it may run again. */
 static int apply_one(struct store *s, struct request *q) REQUIRES(s->write)
 {
@@ -133,12 +141,15 @@ static void fail_all(struct request *group, int rc, const struct err *e)
 /* Runs those that have not failed. 1: there is something to commit. */
 static int apply_group(struct store *s, struct request *group) REQUIRES(s->write)
 {
+	bool alone = !group->next;
 	int any = 0;
 
 	for (struct request *q = group; q; q = q->next) {
 		if (q->rc < 0)
 			continue;
-		if (apply_one(s, q) < 0)
+		if (alone)
+			apply_alone(s, q);
+		else if (apply_one(s, q) < 0)
 			return -EAGAIN;
 		if (q->rc == 0 && !q->c->ret_duplicate)
 			any = 1;

@@ -95,16 +95,25 @@ static int count_deleted(struct store *s, struct coll *c)
 	return 0;
 }
 
-int receipt_write(struct store *s, struct coll *c, const struct receipt *r, struct err *e)
+/* 1: it was there under this name, and nothing but its own row had to be written. */
+static int update(struct store *s, uint32_t cid, const struct receipt *r, struct err *e)
 {
-	size_t name_len = strnlen(r->name, sizeof(r->name));
+	int rc = sql_run(&s->w, e,
+	                 "UPDATE receipts SET state = ?, vectors = ?, replaced = ?, bytes = ?,"
+	                 " ns = ?, batches = ?, error = ?, crc = ?"
+	                 " WHERE cid = ? AND number = ? AND name = ?",
+	                 "iiiiiitiiit", I(r->state), I(r->vectors), I(r->replaced), I(r->bytes),
+	                 I(r->ns), I(r->batches), r->error, strlen(r->error),
+	                 I(receipt_crc(cid, r)), I(cid), I(r->number), r->name, strlen(r->name));
+
+	return rc < 0 ? rc : sqlite3_changes64(s->w.db) > 0;
+}
+
+static int insert(struct store *s, struct coll *c, const struct receipt *r, struct err *e)
+{
+	size_t name_len = strlen(r->name);
 	int rc;
 
-	if (!r->number || !name_len || name_len == sizeof(r->name))
-		return err_set(e, -EINVAL, "receipt number %u of a file without a name", r->number);
-	c->touched = true;
-	if (r->number >= c->pending.c.next_receipt)
-		c->pending.c.next_receipt = r->number + 1;
 	/* Two statements: SQLite answers an OR of the two keys with a scan of the collection. */
 	rc = sql_run(&s->w, e, "DELETE FROM receipts WHERE cid = ? AND number = ?", "ii", I(c->cid),
 	             I(r->number));
@@ -125,6 +134,20 @@ int receipt_write(struct store *s, struct coll *c, const struct receipt *r, stru
 	if (c->n_receipts >= 0)
 		c->n_receipts++;
 	return prune(s, c, e);
+}
+
+int receipt_write(struct store *s, struct coll *c, const struct receipt *r, struct err *e)
+{
+	size_t name_len = strnlen(r->name, sizeof(r->name));
+	int rc;
+
+	if (!r->number || !name_len || name_len == sizeof(r->name))
+		return err_set(e, -EINVAL, "receipt number %u of a file without a name", r->number);
+	c->touched = true;
+	if (r->number >= c->pending.c.next_receipt)
+		c->pending.c.next_receipt = r->number + 1;
+	rc = update(s, c->cid, r, e);
+	return rc < 0 ? rc : rc ? prune(s, c, e) : insert(s, c, r, e);
 }
 
 int store_receipt_number(struct store *s, uint32_t cid, uint32_t *ret, struct err *e)

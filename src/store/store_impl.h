@@ -17,6 +17,7 @@
 #define STORE_FORMAT         1
 #define STORE_APPLICATION_ID 0x52565354 /* "RVST" */
 #define STORE_TOKENS         10000      /* newest batch tokens kept */
+#define STORE_TOKENS_SLACK   256        /* and up to so many more: older ones go together */
 #define STORE_GROUP          256        /* commits that share one transaction at most */
 #define STORE_NUM_BITS                                                                             \
 	37 /* of an ID's number in a row's key; the collection's number stands above */

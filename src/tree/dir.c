@@ -366,6 +366,12 @@ static int create_node(struct tree *t, const struct caller *who, struct node par
 	return rc;
 }
 
+/*
+ * Seconds. The kernel checks permissions once more after it created a file, and would ask for what
+ * it was just told; the first write makes it forget.
+ */
+#define CREATED_TIMEOUT 0.01
+
 int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
                 mode_t mode, int flags, struct tree_entry *ret, uint64_t *ret_handle)
 {
@@ -380,6 +386,8 @@ int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const
 	if (rc < 0)
 		return tree_fail(t, who, p, rc, &e);
 	rc = attr_entry(t, who, n, ret, &e);
+	if (ret->attr_timeout == 0 && (flags & O_ACCMODE) == O_WRONLY)
+		ret->attr_timeout = CREATED_TIMEOUT;
 	if (rc == 0)
 		return 0;
 	tree_release(t, *ret_handle);

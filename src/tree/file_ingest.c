@@ -172,7 +172,10 @@ static int ingest_flush(struct tree *t, const struct caller *who, struct handle 
 {
 	struct writer *w = h->state;
 
-	return w ? intake_flush(w->intake, callers_dying_of_signal(who), e) : 0;
+	/* Looking at the caller costs more than the rest of a flush that has nothing to do. */
+	return w ? intake_flush(w->intake,
+	                        intake_pending(w->intake) && callers_dying_of_signal(who), e)
+	         : 0;
 }
 
 static int ingest_truncate(struct tree *t, const struct caller *who, struct handle *h,

@@ -98,7 +98,9 @@ static long vector_write(struct tree *t, const struct caller *who, struct handle
 
 static int vector_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
-	return h->state ? intake_flush(h->state, callers_dying_of_signal(who), e) : 0;
+	struct intake *in = h->state;
+
+	return in ? intake_flush(in, intake_pending(in) && callers_dying_of_signal(who), e) : 0;
 }
 
 static int vector_truncate(struct tree *t, const struct caller *who, struct handle *h,

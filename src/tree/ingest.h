@@ -38,6 +38,8 @@ long intake_write(struct intake *in, uint64_t off, const void *p, size_t n, stru
  * is nothing.
  */
 int intake_truncate(struct intake *in, uint64_t size, struct err *e);
+/* Something came that neither was committed nor rejected. */
+bool intake_pending(const struct intake *in);
 /* Takes the tail and commits. dying: of a signal, so what waits is rejected instead. Idempotent. */
 int intake_flush(struct intake *in, bool dying, struct err *e);
 

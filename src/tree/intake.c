@@ -12,6 +12,7 @@
  *
  * Calls on one intake are serialised by its handle's lock.
  */
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -77,6 +78,21 @@ static int set_names(struct intake *in, struct buf *ret_name, struct err *e)
 
 /* ---- life ---- */
 
+/*
+ * Time, random bytes, number of the commit, so that tokens sort in about the order in which they
+ * are stored: the store keeps them by token, and a random place is one more page a commit.
+ */
+static int make_token(struct intake *in, struct err *e)
+{
+	uint64_t now = htobe64(clock_wall_ns());
+
+	memcpy(in->token, &now, sizeof(now));
+	if (getrandom(in->token + sizeof(now), TOKEN_SIZE - sizeof(now), 0) !=
+	    (ssize_t)(TOKEN_SIZE - sizeof(now)))
+		return err_set(e, -EIO, "no random bytes for a batch token");
+	return 0;
+}
+
 int intake_new(const struct intake_options *o, struct intake **ret, struct err *e)
 {
 	struct intake *in = mem_zalloc(1, sizeof(*in));
@@ -88,11 +104,9 @@ int intake_new(const struct intake_options *o, struct intake **ret, struct err *
 		return err_nomem(e);
 	in->o = *o;
 	in->started_ns = clock_mono_ns();
-	if (getrandom(in->token, sizeof(in->token), 0) != (ssize_t)sizeof(in->token)) {
-		mem_free(in);
-		return err_set(e, -EIO, "no random bytes for a batch token");
-	}
-	rc = set_names(in, &name, e);
+	rc = make_token(in, e);
+	if (rc == 0)
+		rc = set_names(in, &name, e);
 	if (rc == 0)
 		rc = reader_new(name.data ? name.data : "", &sink, &in->reader, e);
 	if (rc < 0) {
@@ -248,6 +262,17 @@ int intake_truncate(struct intake *in, uint64_t size, struct err *e)
 	return refuse_failed(in, e);
 }
 
+static bool waits(const struct intake *in)
+{
+	return intake_waiting(in) > 0 ||
+	       (reader_waits(in->reader) && !reader_tail_was_taken(in->reader));
+}
+
+bool intake_pending(const struct intake *in)
+{
+	return in->open || waits(in);
+}
+
 int intake_flush(struct intake *in, bool dying, struct err *e)
 {
 	struct err why = { 0 };
@@ -256,8 +281,7 @@ int intake_flush(struct intake *in, bool dying, struct err *e)
 	if (in->failed.code)
 		return refuse_failed(in, e);
 	if (dying) {
-		if (intake_waiting(in) == 0 &&
-		    (!reader_waits(in->reader) || reader_tail_was_taken(in->reader)))
+		if (!waits(in))
 			return 0;
 		rc = err_set(&why, -EINTR, "the writer was ended by a signal");
 		intake_fail(in, rc, &why);

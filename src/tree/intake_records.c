@@ -10,6 +10,7 @@
  *
  * Lock order: a live receipt's commit, tenant and below, a live receipt's lock.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,7 @@
 
 static void next_token(struct intake *in)
 {
-	uint32_t n = ++in->n_commits;
+	uint32_t n = htobe32(++in->n_commits);
 
 	memcpy(in->token + sizeof(in->token) - sizeof(n), &n, sizeof(n));
 }
