@@ -1,17 +1,34 @@
 /*
- * crc.c: CRC-32C, reflected polynomial 0x82f63b78, slicing by eight (Kounavis and Berry): table k
- * advances a byte over k zero bytes, so eight bytes are eight independent look-ups.
+ * crc.c: CRC-32C, reflected polynomial 0x82f63b78. x86-64 and ARMv8 have an instruction for it
+ * that takes eight bytes, four times as fast as tables; whether this machine does is asked once.
+ * Elsewhere slicing by eight (Kounavis and Berry): table k advances a byte over k zero bytes, so
+ * eight bytes are eight independent look-ups.
  */
 #include "base/crc.h"
 
 #include <endian.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
+
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#define HAVE_INSTRUCTION 1
+#define WITH_INSTRUCTION __attribute__((target("+crc")))
+#define CRC_WORD(c, w)   __builtin_aarch64_crc32cx(c, w)
+#define CRC_BYTE(c, b)   __builtin_aarch64_crc32cb(c, b)
+#elif defined(__x86_64__)
+#define HAVE_INSTRUCTION 1
+#define WITH_INSTRUCTION __attribute__((target("sse4.2")))
+#define CRC_WORD(c, w)   (uint32_t) __builtin_ia32_crc32di(c, w)
+#define CRC_BYTE(c, b)   __builtin_ia32_crc32qi(c, b)
+#else
+#define HAVE_INSTRUCTION 0
+#endif
 
 #define CRC32C_POLYNOMIAL 0x82f63b78u
 
-static uint32_t table[8][256]; /* const after fill_table */
-static pthread_once_t table_once = PTHREAD_ONCE_INIT;
+static uint32_t table[8][256]; /* const after choose */
 
 static void fill_table(void)
 {
@@ -38,15 +55,62 @@ static uint32_t eight_bytes(uint32_t crc, const unsigned char *s)
 	       table[2][word >> 40 & 0xff] ^ table[1][word >> 48 & 0xff] ^ table[0][word >> 56];
 }
 
-uint32_t crc32c(uint32_t crc, const void *p, size_t n)
+static uint32_t by_tables(uint32_t crc, const unsigned char *s, size_t n)
 {
-	const unsigned char *s = p;
-
-	pthread_once(&table_once, fill_table);
-	crc = ~crc;
 	for (; n >= 8; n -= 8, s += 8)
 		crc = eight_bytes(crc, s);
 	for (; n > 0; n--, s++)
 		crc = crc >> 8 ^ table[0][(crc ^ *s) & 0xff];
-	return ~crc;
+	return crc;
+}
+
+#if HAVE_INSTRUCTION
+WITH_INSTRUCTION static uint32_t by_instruction(uint32_t crc, const unsigned char *s, size_t n)
+{
+	uint64_t word;
+
+	for (; n >= 8; n -= 8, s += 8) {
+		memcpy(&word, s, 8);
+		crc = CRC_WORD(crc, word);
+	}
+	for (; n > 0; n--, s++)
+		crc = CRC_BYTE(crc, *s);
+	return crc;
+}
+
+static bool has_instruction(void)
+{
+#if defined(__aarch64__)
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && (getauxval(AT_HWCAP) & HWCAP_CRC32);
+#else
+	return __builtin_cpu_supports("sse4.2");
+#endif
+}
+#else
+#define by_instruction by_tables
+static bool has_instruction(void)
+{
+	return false;
+}
+#endif
+
+static uint32_t (*chosen)(uint32_t crc, const unsigned char *s, size_t n); /* const after choose */
+static pthread_once_t chosen_once = PTHREAD_ONCE_INIT;
+
+static void choose(void)
+{
+	fill_table();
+	chosen = has_instruction() ? by_instruction : by_tables;
+}
+
+uint32_t crc32c(uint32_t crc, const void *p, size_t n)
+{
+	pthread_once(&chosen_once, choose);
+	return ~chosen(~crc, p, n);
+}
+
+uint32_t crc32c_by_tables(uint32_t crc, const void *p, size_t n)
+{
+	pthread_once(&chosen_once, choose);
+	return ~by_tables(~crc, p, n);
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define LARGE_TABLE (8u << 20) /* at most a quarter of the memory is for nothing */
 
@@ -72,6 +73,13 @@ void mem_free(void *p)
 	free(p);
 }
 
+size_t mem_page(void)
+{
+	long n = sysconf(_SC_PAGESIZE);
+
+	return n > 0 ? (size_t)n : 4096;
+}
+
 /* NORESERVE: a table's address space is not a claim on memory; only pages that are touched are. */
 void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes)
 {
@@ -83,6 +91,57 @@ void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes)
 		p = mmap(NULL, new_bytes, PROT_READ | PROT_WRITE,
 		         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return p == MAP_FAILED ? NULL : p;
+}
+
+static size_t whole_pages(size_t bytes)
+{
+	return (bytes + mem_page() - 1) / mem_page() * mem_page();
+}
+
+void *mem_map_file(int fd, uint64_t offset, size_t file_bytes, size_t bytes)
+{
+	char *p = mem_map_grow(NULL, 0, bytes);
+
+	if (p && file_bytes &&
+	    mmap(p, file_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
+	         (off_t)offset) == MAP_FAILED) {
+		munmap(p, bytes);
+		return NULL;
+	}
+	return p;
+}
+
+static bool move(void *from, size_t old_bytes, size_t new_bytes, void *to)
+{
+	return mremap(from, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) != MAP_FAILED;
+}
+
+/*
+ * Two mappings, which mremap takes one at a time: both go to a place that is large enough. The
+ * second grows on the way, so there are never more than two.
+ */
+void *mem_map_file_grow(void *old, size_t file_bytes, size_t old_bytes, size_t new_bytes)
+{
+	char *from = old, *to;
+
+	if (file_bytes == 0)
+		return mem_map_grow(old, old_bytes, new_bytes);
+	if (whole_pages(new_bytes) == whole_pages(old_bytes))
+		return old;
+	to = mem_map_grow(NULL, 0, new_bytes);
+	if (!to)
+		return NULL;
+	if (!move(from, file_bytes, file_bytes, to)) {
+		munmap(to, new_bytes);
+		return NULL;
+	}
+	if (move(from + file_bytes, whole_pages(old_bytes) - file_bytes,
+	         whole_pages(new_bytes) - file_bytes, to + file_bytes))
+		return to;
+	if (!move(to, file_bytes, file_bytes, from))
+		abort(); /* it was there a moment ago */
+	munmap(to + file_bytes, whole_pages(new_bytes) - file_bytes);
+	return NULL;
 }
 
 void mem_map_advise_large(void *p, size_t n_bytes)

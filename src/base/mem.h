@@ -9,6 +9,7 @@
 #define RV_BASE_MEM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 void *mem_alloc(size_t n, size_t size);           /* n * size bytes, not cleared */
 void *mem_zalloc(size_t n, size_t size);          /* cleared */
@@ -23,6 +24,17 @@ void mem_free(void *p);                       /* NULL allowed; also for aligned 
  * valid.
  */
 void *mem_map_grow(void *old, size_t old_bytes, size_t new_bytes);
+/*
+ * The same with a beginning that is a private view of a file: its first file_bytes bytes (whole
+ * pages of this machine) are those of the file at offset (likewise), and become memory of this
+ * process page by page when they are changed. The descriptor may be closed, the file replaced or
+ * unlinked; whoever cuts it makes reading fail with SIGBUS. bytes is at least a page more than
+ * file_bytes; what lies between is zero. mem_map_file_grow with file_bytes 0 is mem_map_grow.
+ * Free it with mem_map_free.
+ */
+void *mem_map_file(int fd, uint64_t offset, size_t file_bytes, size_t bytes);
+void *mem_map_file_grow(void *old, size_t file_bytes, size_t old_bytes, size_t new_bytes);
+size_t mem_page(void); /* bytes of a page */
 /*
  * Asks for large pages under a table that is read all over: a walk through it otherwise spends 5
  * to 10 % of its time on addresses. Small tables are left as they are.

@@ -2,10 +2,10 @@
  * sections.c: docs/FORMAT.md, "Sectioned files".
  *
  * The writer leaves room for the header, appends sections through a small buffer and counts their
- * CRCs on the way; table and header come last. The reader accepts one layout only (sections in
- * order, gaps of zeros, the table at the end), so that every byte of the file is covered by a
- * check. It checks with pread and maps afterwards: a disk that cannot be read gives -EIO then, not
- * SIGBUS.
+ * CRCs on the way; table and header come last. The reader accepts sections in order, gaps of
+ * zeros no larger than the alignment, the table at the end, so that every byte of the file is
+ * covered by a check. It checks with pread and maps afterwards: a disk that cannot be read gives
+ * -EIO then, not SIGBUS. Sections of a large file are checked side by side.
  */
 #include "base/sections.h"
 
@@ -24,11 +24,16 @@
 #include "base/crc.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/lock.h"
 #include "base/mem.h"
+#include "base/parallel.h"
 
 #define MAGIC        "RVSECTS\n"
 #define VERSION      1
 #define ALIGNMENT    64
+#define PAGE         4096        /* of sections that were asked to start on one */
+#define MAP_BYTES    (64u << 10) /* a section that is worth a mapping of its own */
+#define THREAD_BYTES (8u << 20)  /* of a file that are worth a thread */
 #define SECTIONS_MAX 4096
 #define BUFFER_BYTES (256u << 10)
 
@@ -52,9 +57,14 @@ struct entry {
 };
 _Static_assert(sizeof(struct entry) == 24, "entry");
 
+static uint64_t align_to(uint64_t offset, uint64_t alignment)
+{
+	return (offset + alignment - 1) & ~(alignment - 1);
+}
+
 static uint64_t align_up(uint64_t offset)
 {
-	return (offset + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1);
+	return align_to(offset, ALIGNMENT);
 }
 
 struct sections_writer {
@@ -65,6 +75,7 @@ struct sections_writer {
 	struct buf pending;  /* the bytes just below end */
 	struct entry *table; /* in the machine's byte order */
 	size_t n;
+	bool on_page;   /* the next section starts on one */
 	struct err err; /* the first */
 };
 
@@ -151,11 +162,11 @@ static int append(struct sections_writer *w, const void *p, size_t n)
 	return 0;
 }
 
-static int pad(struct sections_writer *w)
+static int pad(struct sections_writer *w, uint64_t alignment)
 {
-	static const char zeros[ALIGNMENT];
+	static const char zeros[PAGE];
 
-	return append(w, zeros, align_up(w->end) - w->end);
+	return append(w, zeros, align_to(w->end, alignment) - w->end);
 }
 
 static int begin_section(struct sections_writer *w, uint32_t tag)
@@ -172,9 +183,10 @@ static int begin_section(struct sections_writer *w, uint32_t tag)
 	if (!table)
 		return err_nomem(&w->err);
 	w->table = table;
-	rc = pad(w);
+	rc = pad(w, w->on_page ? PAGE : ALIGNMENT);
 	if (rc < 0)
 		return rc;
+	w->on_page = false;
 	table[w->n++] = (struct entry){ .tag = tag, .offset = w->end };
 	return 0;
 }
@@ -197,6 +209,11 @@ int sections_write(struct sections_writer *w, uint32_t tag, const void *p, size_
 	return 0;
 }
 
+void sections_align(struct sections_writer *w)
+{
+	w->on_page = true;
+}
+
 static void table_to_file(struct entry *table, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -211,7 +228,7 @@ static int finish(struct sections_writer *w)
 {
 	struct header h = { .magic = MAGIC, .version = htole32(VERSION) };
 	size_t bytes = w->n * sizeof(*w->table);
-	int rc = w->err.code < 0 ? w->err.code : pad(w);
+	int rc = w->err.code < 0 ? w->err.code : pad(w, ALIGNMENT);
 
 	if (rc < 0)
 		return rc;
@@ -326,39 +343,52 @@ static int read_table(struct sections_reader *r, const struct header *h, struct 
 	return 0;
 }
 
+/* Where section i ends, or the header before the first. */
+static uint64_t end_of(const struct sections_reader *r, size_t i)
+{
+	return i == 0 ? ALIGNMENT : r->table[i - 1].offset + r->table[i - 1].length;
+}
+
+/* Where section i may start: behind the one before, on a page if the writer asked for it. */
+static bool place_is_good(const struct sections_reader *r, size_t i)
+{
+	uint64_t end = end_of(r, i), offset = r->table[i].offset;
+
+	return offset == align_up(end) || offset == align_to(end, PAGE);
+}
+
 /* Sections follow one another in the table's order, the table follows the last one. */
 static int check_layout(const struct sections_reader *r, uint64_t table_offset, struct err *e)
 {
-	uint64_t at = ALIGNMENT;
-
-	if (table_offset < at)
+	if (table_offset < ALIGNMENT)
 		return err_set(e, -EILSEQ, "table is out of place");
 	for (size_t i = 0; i < r->n; i++) {
 		const struct entry *s = &r->table[i];
 
-		if (s->offset != at || s->length > table_offset - at)
+		if (!place_is_good(r, i) || s->offset > table_offset ||
+		    s->length > table_offset - s->offset)
 			return err_set(e, -EILSEQ, "section %zu is out of place", i);
 		for (size_t j = 0; j < i; j++)
 			if (r->table[j].tag == s->tag)
 				return err_set(e, -EILSEQ, "section %zu is there twice", i);
-		at = align_up(s->offset + s->length);
-		if (at > table_offset)
-			return err_set(e, -EILSEQ, "section %zu is out of place", i);
 	}
-	if (at != table_offset)
+	if (align_up(end_of(r, r->n)) != table_offset)
 		return err_set(e, -EILSEQ, "table is out of place");
 	return 0;
 }
 
-/* Also checks that the gap behind the section is zeros. */
+/* Also checks that the gap before the section is zeros. */
 static int check_section(const struct sections_reader *r, size_t i, char *chunk, struct err *e)
 {
 	const struct entry *s = &r->table[i];
-	uint64_t end = s->offset + s->length;
-	size_t gap = (size_t)(align_up(end) - end);
+	uint64_t end = s->offset + s->length, gap_at = end_of(r, i);
+	size_t gap = (size_t)(s->offset - gap_at);
 	uint32_t crc = 0;
-	int rc = 0;
+	int rc = io_read_at(r->fd, chunk, gap, gap_at);
 
+	for (size_t k = 0; rc == 0 && k < gap; k++)
+		if (chunk[k])
+			return err_set(e, -EILSEQ, "gap before section %zu is not zeros", i);
 	for (uint64_t at = s->offset; rc == 0 && at < end; at += BUFFER_BYTES) {
 		size_t n = end - at < BUFFER_BYTES ? (size_t)(end - at) : BUFFER_BYTES;
 
@@ -366,34 +396,73 @@ static int check_section(const struct sections_reader *r, size_t i, char *chunk,
 		if (rc == 0)
 			crc = crc32c(crc, chunk, n);
 	}
-	if (rc == 0)
-		rc = io_read_at(r->fd, chunk, gap, end);
 	if (rc < 0)
 		return read_failed(rc, e);
 	if (crc != s->crc)
 		return err_set(e, -EILSEQ, "section %zu is damaged: checksum differs", i);
-	for (size_t k = 0; k < gap; k++)
-		if (chunk[k])
-			return err_set(e, -EILSEQ, "gap behind section %zu is not zeros", i);
 	return 0;
+}
+
+static int check_last_gap(const struct sections_reader *r, uint64_t table_offset, struct err *e)
+{
+	uint64_t at = end_of(r, r->n);
+	char gap[ALIGNMENT];
+	int rc = io_read_at(r->fd, gap, (size_t)(table_offset - at), at);
+
+	if (rc < 0)
+		return read_failed(rc, e);
+	for (uint64_t k = 0; k < table_offset - at; k++)
+		if (gap[k])
+			return err_set(e, -EILSEQ, "gap before the table is not zeros");
+	return 0;
+}
+
+struct checking {
+	struct sections_reader *r;
+	struct mutex lock;
+	int rc;       /* lock; the first error */
+	struct err e; /* lock */
+};
+
+static void check_piece(void *ctx, uint32_t i)
+{
+	struct checking *c = ctx;
+	MEM_AUTO char *chunk = mem_alloc(BUFFER_BYTES, 1);
+	struct err e = { 0 };
+	int rc = chunk ? check_section(c->r, i, chunk, &e) : err_nomem(&e);
+
+	if (rc == 0)
+		return;
+	mutex_lock(&c->lock);
+	if (c->rc == 0) {
+		c->rc = rc;
+		c->e = e;
+	}
+	mutex_unlock(&c->lock);
+}
+
+static int check_sections(struct sections_reader *r, struct err *e)
+{
+	struct checking c = { .r = r };
+
+	mutex_init(&c.lock);
+	parallel_run((uint32_t)r->n, (unsigned)(r->size / THREAD_BYTES) + 1, check_piece, &c);
+	mutex_destroy(&c.lock);
+	return c.rc < 0 ? err_set(e, c.rc, "%s", c.e.text) : 0;
 }
 
 static int check_all(struct sections_reader *r, struct err *e)
 {
-	MEM_AUTO char *chunk = mem_alloc(BUFFER_BYTES, 1);
 	struct header h;
-	int rc;
+	int rc = read_header(r, &h, e);
 
-	if (!chunk)
-		return err_nomem(e);
-	rc = read_header(r, &h, e);
 	if (rc == 0)
 		rc = read_table(r, &h, e);
 	if (rc == 0)
 		rc = check_layout(r, le64toh(h.table_offset), e);
-	for (size_t i = 0; rc == 0 && i < r->n; i++)
-		rc = check_section(r, i, chunk, e);
-	return rc;
+	if (rc == 0)
+		rc = check_last_gap(r, le64toh(h.table_offset), e);
+	return rc < 0 ? rc : check_sections(r, e);
 }
 
 static int map_file(struct sections_reader *r, struct err *e)
@@ -438,21 +507,57 @@ int sections_open(const char *path, struct sections_reader **ret, struct err *e)
 		sections_close(r);
 		return rc;
 	}
-	close(r->fd);
-	r->fd = -1;
 	*ret = r;
 	return 0;
 }
 
+static const struct entry *entry_of(const struct sections_reader *r, uint32_t tag)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if (r->table[i].tag == tag)
+			return &r->table[i];
+	return NULL;
+}
+
 const void *sections_get(const struct sections_reader *r, uint32_t tag, size_t *ret_len)
 {
-	*ret_len = 0;
-	for (size_t i = 0; i < r->n; i++)
-		if (r->table[i].tag == tag) {
-			*ret_len = (size_t)r->table[i].length;
-			return (const char *)r->map + r->table[i].offset;
-		}
-	return NULL;
+	const struct entry *s = entry_of(r, tag);
+
+	*ret_len = s ? (size_t)s->length : 0;
+	return s ? (const char *)r->map + s->offset : NULL;
+}
+
+static void *copy_section(const struct sections_reader *r, const struct entry *s, size_t *bytes)
+{
+	char *p;
+
+	if (s && *bytes < s->length)
+		*bytes = (size_t)s->length;
+	p = mem_map_grow(NULL, 0, *bytes);
+	if (p && s && s->length)
+		memcpy(p, (const char *)r->map + s->offset, (size_t)s->length);
+	return p;
+}
+
+void *sections_map(const struct sections_reader *r, uint32_t tag, size_t *bytes,
+                   size_t *ret_file_bytes)
+{
+	const struct entry *s = entry_of(r, tag);
+	size_t whole;
+	char *p;
+
+	*ret_file_bytes = 0;
+	if (!s || s->length < MAP_BYTES || s->offset % mem_page())
+		return copy_section(r, s, bytes);
+	whole = (size_t)align_to(s->length, mem_page());
+	if (*bytes <= whole)
+		*bytes = whole + mem_page(); /* so that there is something to grow */
+	p = mem_map_file(r->fd, s->offset, whole, *bytes);
+	if (!p)
+		return NULL;
+	memset(p + s->length, 0, whole - (size_t)s->length); /* the next section's first bytes */
+	*ret_file_bytes = whole;
+	return p;
 }
 
 void sections_close(struct sections_reader *r)

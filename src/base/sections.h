@@ -24,6 +24,8 @@ int sections_create(const char *path, struct sections_writer **ret, struct err *
  * error sticks.
  */
 int sections_write(struct sections_writer *w, uint32_t tag, const void *p, size_t n);
+/* The next section starts on a page, so that it can be mapped by itself. */
+void sections_align(struct sections_writer *w);
 /*
  * Table, header, sync, rename over PATH, sync of the directory. Frees w in any case; on error
  * PATH is as before.
@@ -33,11 +35,20 @@ void sections_abort(struct sections_writer *w); /* NULL allowed */
 
 /*
  * -ENOENT no file, -EILSEQ damaged (the sentence says where). The file is mapped until
- * sections_close.
+ * sections_close. A large one is checked by several threads.
  */
 int sections_open(const char *path, struct sections_reader **ret, struct err *e);
 /* The section's bytes, 64-byte aligned, valid until close; NULL and 0 when there is none. */
 const void *sections_get(const struct sections_reader *r, uint32_t tag, size_t *ret_len);
+/*
+ * The section's bytes as memory of the caller's own, to be changed at will, grown by
+ * mem_map_file_grow and freed by mem_map_free: *bytes of it, which is raised when the section
+ * needs more; zero behind the section. *ret_file_bytes: how many of these are a private view of
+ * the file, which outlives the reader; 0 when they were copied, because the section is small or
+ * not on a page, or there is none. NULL: no memory.
+ */
+void *sections_map(const struct sections_reader *r, uint32_t tag, size_t *bytes,
+                   size_t *ret_file_bytes);
 void sections_close(struct sections_reader *r); /* NULL allowed */
 
 #define SECTION_TAG(a, b, c, d)                                                                    \

@@ -155,7 +155,7 @@ static bool table_grow(struct hnsw_table *t, size_t n, size_t size)
 
 	if (bytes <= t->bytes)
 		return true;
-	at = mem_map_grow(t->at, t->bytes, bytes);
+	at = mem_map_file_grow(t->at, t->file_bytes, t->bytes, bytes);
 	if (!at)
 		return false;
 	mem_map_advise_large(at, bytes);

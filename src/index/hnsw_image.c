@@ -24,8 +24,12 @@
  * The bytes of a row beyond its links, and rows of slots that are not in the graph, have no
  * meaning.
  *
- * Reading treats all of it as hostile: lengths are compared before tables are copied, and then
- * hnsw_check has to find the graph sound as a whole, which includes that every link is in range
+ * Tables start on pages, and reading maps them: a private view of the file, so that pages which
+ * nobody changes are the page cache's, and a graph of any size is there at once. The file may be
+ * replaced or unlinked meanwhile, what is mapped stays.
+ *
+ * Reading treats all of it as hostile: lengths are compared before tables are mapped, and then
+ * hnsw_prove has to find the graph sound as a whole, which includes that every link is in range
  * and that the tree has no circle.
  */
 #include <errno.h>
@@ -37,15 +41,17 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "tables are written as they are in memory");
 
-#define TAG_HEADER SECTION_TAG('H', 'N', 'S', 'H')
-#define TAG_LEVEL  SECTION_TAG('H', 'N', 'S', 'L')
-#define TAG_PARENT SECTION_TAG('H', 'N', 'S', 'P')
-#define TAG_LINKS0 SECTION_TAG('H', 'N', 'S', '0')
-#define TAG_LINKS  SECTION_TAG('H', 'N', 'S', 'U')
-#define TAG_CODES  SECTION_TAG('H', 'N', 'S', 'C')
-#define TAG_TAILS  SECTION_TAG('H', 'N', 'S', 'T')
-#define VERSION    1
-#define SAMPLES    64 /* codes that are compared with their rows */
+#define TAG_HEADER     SECTION_TAG('H', 'N', 'S', 'H')
+#define TAG_LEVEL      SECTION_TAG('H', 'N', 'S', 'L')
+#define TAG_PARENT     SECTION_TAG('H', 'N', 'S', 'P')
+#define TAG_LINKS0     SECTION_TAG('H', 'N', 'S', '0')
+#define TAG_LINKS      SECTION_TAG('H', 'N', 'S', 'U')
+#define TAG_CODES      SECTION_TAG('H', 'N', 'S', 'C')
+#define TAG_TAILS      SECTION_TAG('H', 'N', 'S', 'T')
+#define VERSION        1
+/* codes that are compared with their rows */
+#define SAMPLED_PLACES 4
+#define SAMPLED_ROWS   16
 
 struct header {
 	uint32_t version;
@@ -103,8 +109,10 @@ int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
 	list_parts((struct hnsw *)h, header.n_slots, parts);
 	rc = sections_write(w, TAG_HEADER, &header, sizeof(header));
 	for (unsigned i = 0; i < N_PARTS && rc == 0; i++) {
-		if (parts[i].bytes)
-			rc = sections_write(w, parts[i].tag, parts[i].table->at, parts[i].bytes);
+		if (!parts[i].bytes)
+			continue;
+		sections_align(w);
+		rc = sections_write(w, parts[i].tag, parts[i].table->at, parts[i].bytes);
 	}
 	return rc < 0 ? err_set(e, rc, "writing the graph: %s", strerror(-rc)) : 0;
 }
@@ -133,40 +141,39 @@ static int read_header(const struct hnsw *h, const struct sections_reader *r, st
 	return 0;
 }
 
-static int copy_parts(struct hnsw *h, const struct sections_reader *r, uint32_t n_slots,
-                      struct err *e)
+static int map_part(const struct sections_reader *r, const struct part *part, struct err *e)
+{
+	struct hnsw_table t = { .bytes = part->table->bytes };
+
+	t.at = sections_map(r, part->tag, &t.bytes, &t.file_bytes);
+	if (!t.at)
+		return err_nomem(e);
+	mem_map_free(part->table->at, part->table->bytes);
+	*part->table = t;
+	return 0;
+}
+
+/* The tables become views of the file, with the room that they had behind it. */
+static int map_parts(struct hnsw *h, const struct sections_reader *r, uint32_t n_slots,
+                     struct err *e)
 {
 	struct part parts[N_PARTS];
-	const void *from[N_PARTS];
 	size_t n;
+	int rc = 0;
 
 	list_parts(h, n_slots, parts);
 	for (unsigned i = 0; i < N_PARTS; i++) {
-		from[i] = sections_get(r, parts[i].tag, &n);
+		sections_get(r, parts[i].tag, &n);
 		if (n != parts[i].bytes)
 			return err_set(e, -EILSEQ,
 			               "section %.4s of the graph: %zu bytes, expected %zu",
 			               (const char *)&parts[i].tag, n, parts[i].bytes);
 	}
-	for (unsigned i = 0; i < N_PARTS; i++) {
+	for (unsigned i = 0; i < N_PARTS && rc == 0; i++) {
 		if (parts[i].bytes)
-			memcpy(parts[i].table->at, from[i], parts[i].bytes);
+			rc = map_part(r, &parts[i], e);
 	}
-	return 0;
-}
-
-static int prove(const struct hnsw *h, struct err *e)
-{
-	struct hnsw_report report;
-	int rc = hnsw_check(h, &report, e);
-
-	if (rc < 0)
-		return rc;
-	if (report.broken_links || report.bad_levels || report.unreachable)
-		return err_set(e, -EILSEQ,
-		               "graph with %u broken links, %u bad levels, %u unreachable rows",
-		               report.broken_links, report.bad_levels, report.unreachable);
-	return 0;
+	return rc;
 }
 
 static bool code_fits(const struct hnsw *h, struct scratch *s, uint32_t slot)
@@ -179,12 +186,13 @@ static bool code_fits(const struct hnsw *h, struct scratch *s, uint32_t slot)
 /*
  * Codes can lead a search astray but not out of bounds, and making all of them again would read
  * every row from the disk. So some are looked at: enough to notice codes of other rows, or of a
- * program that codes otherwise.
+ * program that codes otherwise. They lie together in a few places, for a place costs a disk much
+ * more than a row does.
  */
 static int sample_codes(const struct hnsw *h, uint32_t n_slots, struct err *e)
 {
 	struct scratch_pool *pool = (struct scratch_pool *)&h->pool;
-	uint32_t step = n_slots / SAMPLES + 1;
+	uint32_t step = n_slots / SAMPLED_PLACES + 1;
 	struct scratch *s;
 	int rc = 0;
 
@@ -193,8 +201,10 @@ static int sample_codes(const struct hnsw *h, uint32_t n_slots, struct err *e)
 	s = hnsw_scratch_get(pool, 1, 1);
 	if (!s)
 		return err_nomem(e);
-	for (uint32_t slot = 0; slot < n_slots && rc == 0; slot += step) {
-		if (hnsw_has(h, slot) && !code_fits(h, s, slot))
+	for (uint32_t slot = 0; slot < n_slots && rc == 0; slot++) {
+		if (slot % step == SAMPLED_ROWS)
+			slot += step - SAMPLED_ROWS;
+		if (slot < n_slots && hnsw_has(h, slot) && !code_fits(h, s, slot))
 			rc = err_set(e, -EILSEQ, "code of slot %u is not its row's", slot);
 	}
 	hnsw_scratch_put(pool, s);
@@ -216,8 +226,9 @@ static void forget_all(struct hnsw *h)
  */
 static int adopt_seed(struct hnsw *h, const struct header *header, struct err *e)
 {
+	if (h->seed != header->seed)
+		h->cap = h->upper_cap = 0;
 	h->seed = header->seed;
-	h->cap = h->upper_cap = 0;
 	return hnsw_reserve(h, header->n_slots, e);
 }
 
@@ -228,13 +239,13 @@ int hnsw_load(struct hnsw *h, const struct sections_reader *r, struct err *e)
 
 	if (rc == 0)
 		rc = adopt_seed(h, &header, e);
-	if (rc == 0)
-		rc = copy_parts(h, r, header.n_slots, e);
 	if (rc < 0)
 		return rc;
+	rc = map_parts(h, r, header.n_slots, e);
 	h->entry = header.entry;
 	h->count = header.count;
-	rc = prove(h, e);
+	if (rc == 0)
+		rc = hnsw_prove(h, e);
 	if (rc == 0)
 		rc = sample_codes(h, header.n_slots, e);
 	if (rc < 0)

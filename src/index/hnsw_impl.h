@@ -27,10 +27,14 @@
 #define HNSW_LEVEL_MAX 15
 #define HNSW_ROW_MAX   (2 * HNSW_M_MAX)
 
-/* Memory that is mapped, grows in place and is zero where never written. */
+/*
+ * Memory that is mapped, grows in place and is zero where never written. After loading an image
+ * its first file_bytes are a private view of that file: pages become memory when they change.
+ */
 struct hnsw_table {
 	void *at;
 	size_t bytes;
+	size_t file_bytes;
 };
 
 struct hnsw {
@@ -104,6 +108,9 @@ static inline uint32_t hnsw_entry(const struct hnsw *h)
 
 /* hnsw.c */
 unsigned hnsw_level_of(const struct hnsw *h, uint32_t slot); /* that it has or would have */
+
+/* hnsw_check.c: -EILSEQ unless hnsw_check would find nothing, -ENOMEM. Quicker than that. */
+int hnsw_prove(const struct hnsw *h, struct err *e);
 
 /* hnsw_keys.c: the only place that knows what vectors are compared as. */
 struct hnsw_aim {

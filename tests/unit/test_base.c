@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/parallel.h"
 #include "base/workers.h"
 
 static uint64_t seed;
@@ -345,6 +347,29 @@ static void test_crc(void **state)
 	whole = crc32c(0, bytes, sizeof(bytes));
 	for (size_t i = 0; i <= sizeof(bytes); i++)
 		assert_int_equal(crc32c(crc32c(0, bytes, i), bytes + i, sizeof(bytes) - i), whole);
+	for (size_t i = 0; i <= sizeof(bytes); i++)
+		assert_int_equal(crc32c_by_tables(7, bytes + i, sizeof(bytes) - i),
+		                 crc32c(7, bytes + i, sizeof(bytes) - i));
+}
+
+static void count_piece(void *ctx, uint32_t i)
+{
+	atomic_fetch_add(&((atomic_uint *)ctx)[i], 1);
+}
+
+static void test_parallel(void **state)
+{
+	static atomic_uint done[10000];
+	static const unsigned n_threads[] = { 0, 1, 2, 1000 };
+
+	for (unsigned n = 0; n < 4; n++) {
+		parallel_run(0, n_threads[n], count_piece, done);
+		parallel_run(1, n_threads[n], count_piece, done);
+		parallel_run(10000, n_threads[n], count_piece, done);
+	}
+	assert_int_equal(atomic_load(&done[0]), 8);
+	for (int i = 1; i < 10000; i++)
+		assert_int_equal(atomic_load(&done[i]), 4);
 }
 
 static void test_io(void **state)
@@ -599,6 +624,7 @@ int main(void)
 		cmocka_unit_test(test_relative_parent),
 		cmocka_unit_test(test_cond_times_out),
 		cmocka_unit_test(test_rwlock_prefers_writers),
+		cmocka_unit_test(test_parallel),
 		cmocka_unit_test(test_workers),
 		cmocka_unit_test(test_one_worker_keeps_order),
 		cmocka_unit_test(test_log),

@@ -115,6 +115,67 @@ static void comes_back(void **state)
 	fx_release(&f);
 }
 
+#define MANY 6000 /* nodes whose tables are worth mapping */
+
+static void kill_some(struct fixture *f, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		fx_kill(f, (uint32_t)(fx_random(f) % f->rows.n));
+}
+
+/* Dead ones out, their slots used again, more room, more nodes. */
+static void churn(struct fixture *f, uint32_t n_slots)
+{
+	kill_some(f, MANY / 4);
+	T_OK(hnsw_repair(f->h, 0, f->rows.n, NULL));
+	fx_assert_sound(f);
+	hnsw_remove(f->h, NULL, NULL);
+	fx_assert_sound(f);
+	for (uint32_t slot = 0; slot < f->rows.n; slot++) {
+		if (rows_state(&f->rows, slot) != ROW_DEAD)
+			continue;
+		fx_fill_clustered(f, fx_vector(f, slot));
+		fx_add(f, slot);
+	}
+	T_OK(hnsw_reserve(f->h, n_slots, NULL));
+	fx_add_clustered(f, f->rows.n, n_slots);
+	fx_assert_sound(f);
+}
+
+/*
+ * A graph whose tables are views of the file: it is changed and grows, the file is replaced by
+ * one of its own and removed, and the graph before it does not see any of that.
+ */
+static void changes_after_mapping(void **state)
+{
+	struct fixture f = fx_new(t_seed(), 3 * MANY, DIM, METRIC_L2);
+	struct hnsw *first;
+	int rc;
+
+	(void)state;
+	f.quantization = HNSW_4BIT;
+	fx_start(&f, 4);
+	fx_add_clustered(&f, 0, MANY);
+	save(f.h);
+	first = f.h;
+	f.h = load(&f, 4, &rc);
+	T_OK(rc);
+	assert_same_answers(&f, first, f.h);
+	hnsw_free(first);
+	first = load(&f, 4, &rc);
+	churn(&f, 2 * MANY);
+	save(f.h);
+	hnsw_free(f.h);
+	f.h = load(&f, 4, &rc);
+	T_OK(rc);
+	unlink(path);
+	churn(&f, 3 * MANY);
+	assert_recall(&f, 0.9);
+	assert_int_equal(hnsw_count(first), MANY);
+	hnsw_free(first);
+	fx_release(&f);
+}
+
 static struct fixture with_codes(void)
 {
 	struct fixture f = fx_new(t_seed(), 2 * N, DIM, METRIC_L2);
@@ -438,6 +499,7 @@ int main(void)
 		cmocka_unit_test(does_not_fit),       cmocka_unit_test(sections_of_wrong_length),
 		cmocka_unit_test(lies_in_the_tables), cmocka_unit_test(circles_in_the_tree),
 		cmocka_unit_test(random_words),       cmocka_unit_test(damaged_files),
+		cmocka_unit_test(changes_after_mapping),
 		cmocka_unit_test(codes_come_back),    cmocka_unit_test(codes_that_do_not_fit),
 	};
 

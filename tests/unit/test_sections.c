@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc.h"
 #include "base/io.h"
+#include "base/mem.h"
 #include "base/sections.h"
 
 #define TAG_A SECTION_TAG('a', 'a', 'a', 'a')
@@ -130,6 +132,103 @@ static void test_large_pieces(void **state)
 	assert_memory_equal(sections_get(r, TAG_C, &n), bytes, 3);
 	sections_close(r);
 	free(bytes);
+}
+
+/* A large section on a page, then a small one: the file as it is mapped below. */
+static void write_mappable(const unsigned char *bytes, size_t n, bool aligned)
+{
+	struct sections_writer *w;
+
+	T_OK(sections_create(path, &w, NULL));
+	T_OK(sections_write(w, TAG_B, "b", 1));
+	if (aligned)
+		sections_align(w);
+	T_OK(sections_write(w, TAG_A, bytes, n));
+	T_OK(sections_write(w, TAG_C, bytes, 64));
+	T_OK(sections_commit(w, NULL));
+}
+
+static void assert_zeros(const unsigned char *p, size_t begin, size_t end)
+{
+	for (size_t i = begin; i < end; i++)
+		if (p[i])
+			fail_msg("byte %zu is %u", i, p[i]);
+}
+
+/* Memory that the file gave stays when the file is replaced, and grows twice. */
+static void test_map(void **state)
+{
+	static unsigned char bytes[300001];
+	struct sections_reader *r;
+	unsigned char *p;
+	size_t n, length = 400000, file_bytes;
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char)(i * 2654435761u >> 13);
+	for (int aligned = 0; aligned < 2; aligned++) {
+		write_mappable(bytes, sizeof(bytes), aligned);
+		T_OK(sections_open(path, &r, NULL));
+		p = sections_map(r, TAG_A, &length, &file_bytes);
+		assert_non_null(p);
+		assert_int_equal(file_bytes > 0, aligned);
+		assert_memory_equal(p, bytes, sizeof(bytes));
+		assert_zeros(p, sizeof(bytes), length);
+		p[0] ^= 1;
+		assert_memory_equal(sections_get(r, TAG_A, &n), bytes, sizeof(bytes));
+		sections_close(r);
+		write_small();
+		unlink(path);
+		for (size_t grown = 500000; grown <= 2000000; grown *= 4, length = grown / 4) {
+			p[length - 1] = 7;
+			p = mem_map_file_grow(p, file_bytes, length, grown);
+			assert_non_null(p);
+			assert_memory_equal(p + 1, bytes + 1, sizeof(bytes) - 1);
+			assert_int_equal(p[0], bytes[0] ^ 1);
+			assert_int_equal(p[length - 1], 7);
+			assert_zeros(p, length, grown);
+		}
+		mem_map_free(p, length);
+		length = 1;
+	}
+}
+
+static void test_map_small_and_missing(void **state)
+{
+	struct sections_reader *r;
+	size_t length = 1, file_bytes;
+	unsigned char *p;
+
+	write_small();
+	T_OK(sections_open(path, &r, NULL));
+	p = sections_map(r, TAG_A, &length, &file_bytes);
+	assert_true(p && length >= 100 && file_bytes == 0 && p[99] != 0);
+	mem_map_free(p, length);
+	length = 10;
+	p = sections_map(r, SECTION_TAG('n', 'o', 'n', 'e'), &length, &file_bytes);
+	assert_true(p && length == 10 && file_bytes == 0 && p[0] == 0);
+	mem_map_free(p, length);
+	sections_close(r);
+}
+
+static void test_gap_before_a_page(void **state)
+{
+	static unsigned char bytes[300000], file[310000];
+	size_t n;
+
+	write_mappable(bytes, sizeof(bytes), true);
+	n = read_all(file, sizeof(file));
+	for (size_t at = 65; at < 4096; at += 509) {
+		file[at] = 1;
+		write_all(file, n);
+		expect_damaged("gap", at);
+		file[at] = 0;
+	}
+	for (size_t at = 4096; at < n; at += 4999) {
+		file[at] ^= 4;
+		write_all(file, n);
+		expect_damaged("flipped byte", at);
+		file[at] ^= 4;
+	}
 }
 
 static void test_no_sections(void **state)
@@ -359,6 +458,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_large_pieces),
+		cmocka_unit_test(test_map),
+		cmocka_unit_test(test_map_small_and_missing),
+		cmocka_unit_test(test_gap_before_a_page),
 		cmocka_unit_test(test_no_sections),
 		cmocka_unit_test(test_every_flipped_byte),
 		cmocka_unit_test(test_every_length),
