@@ -44,9 +44,8 @@ void map_release(struct map *m)
 	*m = (struct map){ 0 };
 }
 
-static int grow(struct map *m)
+static int resize(struct map *m, size_t cap)
 {
-	size_t cap = m->cap ? m->cap * 2 : MAP_MIN;
 	struct map_slot *slots = mem_zalloc(cap, sizeof(*slots));
 
 	if (!slots)
@@ -60,11 +59,28 @@ static int grow(struct map *m)
 	return 0;
 }
 
+int map_reserve(struct map *m, size_t n_more)
+{
+	size_t cap = m->cap ? m->cap : MAP_MIN;
+
+	if (n_more > SIZE_MAX / 4 - m->n)
+		return -ENOMEM;
+	while (m->n + n_more > cap / 8 * 7)
+		cap *= 2;
+	return cap > m->cap ? resize(m, cap) : 0;
+}
+
+void map_prefetch(const struct map *m, uint64_t hash)
+{
+	if (m->cap)
+		__builtin_prefetch(&m->slots[hash & (m->cap - 1)]);
+}
+
 int map_add(struct map *m, uint64_t hash, uint64_t value)
 {
 	/* counts zero pairs as if they had slots: rare, and at worst the table doubles early */
 	if (m->n + 1 > m->cap / 8 * 7) {
-		int rc = grow(m);
+		int rc = resize(m, m->cap ? m->cap * 2 : MAP_MIN);
 
 		if (rc < 0)
 			return rc;

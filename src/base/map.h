@@ -27,6 +27,9 @@ void map_release(struct map *m);
 bool map_find(const struct map *m, uint64_t hash, map_eq *eq, const void *ctx, uint64_t *ret);
 /* 0 or -ENOMEM; does not look for equals */
 int map_add(struct map *m, uint64_t hash, uint64_t value);
+int map_reserve(struct map *m, size_t n_more); /* 0 or -ENOMEM; room for so many adds */
+/* Asks memory for what a find or an add of hash will touch. */
+void map_prefetch(const struct map *m, uint64_t hash);
 bool map_remove(struct map *m, uint64_t hash, map_eq *eq, const void *ctx);
 /* Iterates: *pos starts at 0; false at the end. Not valid across changes. */
 bool map_next(const struct map *m, size_t *pos, uint64_t *ret_value);

@@ -327,6 +327,7 @@ int recover_entry(struct collection *c, const char *id, size_t len, uint64_t num
 int image_load(struct collection *c, const struct store_collection *sc, uint64_t *ret_seq,
                struct err *e) REQUIRES(c->lock, c->mu);
 int image_save(struct collection *c, struct err *e) REQUIRES(c->maint);
+bool image_unlink(struct collection *c); /* durably. No locks needed; whether it is gone */
 /* One of before the collection was reset: removes the file. */
 void image_discard(struct collection *c) REQUIRES(c->maint);
 /*

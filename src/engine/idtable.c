@@ -129,15 +129,21 @@ static bool entry_is(const void *ctx, uint64_t value)
 	return en->len == k->len && memcmp(en->id, k->id, k->len) == 0;
 }
 
-bool idtable_find(const struct idtable *t, const char *id, size_t len, uint32_t *ret)
+static bool find_hashed(const struct idtable *t, const char *id, size_t len, uint64_t hash,
+                        uint32_t *ret)
 {
 	struct key k = { .t = t, .id = id, .len = len };
 	uint64_t v;
 
-	if (!map_find(&t->names, map_hash_bytes(id, len), entry_is, &k, &v))
+	if (!map_find(&t->names, hash, entry_is, &k, &v))
 		return false;
 	*ret = (uint32_t)v;
 	return true;
+}
+
+bool idtable_find(const struct idtable *t, const char *id, size_t len, uint32_t *ret)
+{
+	return find_hashed(t, id, len, idtable_hash(id, len), ret);
 }
 
 bool idtable_first_after(const struct idtable *t, uint64_t after, uint32_t *ret_pos)
@@ -205,13 +211,15 @@ int idtable_grow(struct idtable *t, uint32_t n_more)
 	return 0;
 }
 
-static int by_num_reserve(struct idtable *t)
+static int by_num_reserve(struct idtable *t, uint32_t n_more)
 {
-	uint32_t cap = t->cap_by_num ? t->cap_by_num * 2 : CAP_MIN;
+	uint32_t cap = t->cap_by_num ? t->cap_by_num : CAP_MIN;
 	uint32_t *p;
 
-	if (t->n_by_num < t->cap_by_num)
+	if (n_more <= t->cap_by_num - t->n_by_num)
 		return 0;
+	while (cap - t->n_by_num < n_more)
+		cap *= 2;
 	p = mem_resize(t->by_num, cap, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
@@ -243,13 +251,14 @@ static void entry_give(struct idtable *t, uint32_t entry)
 	t->free = entry;
 }
 
-int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uint32_t *ret)
+static int add_hashed(struct idtable *t, const char *id, size_t len, uint64_t hash, uint64_t num,
+                      uint32_t *ret)
 {
 	uint32_t entry;
 	char *p;
 
 	assert(!idtable_full(t) && len <= UINT8_MAX);
-	if (by_num_reserve(t) < 0)
+	if (by_num_reserve(t, 1) < 0)
 		return -ENOMEM;
 	p = chunk_take(&t->chunks, len);
 	if (!p)
@@ -257,7 +266,7 @@ int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uin
 	memcpy(p, id, len);
 	t->string_bytes += len;
 	entry = entry_take(t);
-	if (map_add(&t->names, map_hash_bytes(id, len), entry) < 0) {
+	if (map_add(&t->names, hash, entry) < 0) {
 		entry_give(t, entry);
 		t->garbage_bytes += len;
 		return -ENOMEM;
@@ -271,6 +280,35 @@ int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uin
 		(struct id_entry){ .num = num, .id = p, .slot = ROW_NONE, .len = (uint8_t)len };
 	*ret = entry;
 	return 0;
+}
+
+int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uint32_t *ret)
+{
+	return add_hashed(t, id, len, idtable_hash(id, len), num, ret);
+}
+
+int idtable_reserve(struct idtable *t, uint32_t n)
+{
+	if (n > ID_NONE / 2 - t->n || map_reserve(&t->names, n) < 0 || by_num_reserve(t, n) < 0)
+		return -ENOMEM;
+	return n > t->cap - t->n ? idtable_grow(t, n) : 0;
+}
+
+uint64_t idtable_hash(const char *id, size_t len)
+{
+	return map_hash_bytes(id, len);
+}
+
+void idtable_prefetch(const struct idtable *t, uint64_t hash)
+{
+	map_prefetch(&t->names, hash);
+}
+
+int idtable_add_hashed(struct idtable *t, const char *id, size_t len, uint64_t hash, uint64_t num,
+                       uint32_t *ret)
+{
+	return find_hashed(t, id, len, hash, ret) ? -EEXIST
+	                                          : add_hashed(t, id, len, hash, num, ret);
 }
 
 /* ---- removing ---- */
@@ -317,7 +355,7 @@ void idtable_drop(struct idtable *t, uint32_t entry)
 
 	if (en->slot != ROW_NONE || en->refs > 0)
 		return;
-	map_remove(&t->names, map_hash_bytes(en->id, en->len), entry_is, &k);
+	map_remove(&t->names, idtable_hash(en->id, en->len), entry_is, &k);
 	t->garbage_bytes += en->len;
 	en->id = NULL;
 	if (++t->n_removed > 64 && t->n_removed > t->n_by_num / 2)

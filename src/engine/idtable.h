@@ -79,6 +79,16 @@ int idtable_grow(struct idtable *t, uint32_t n_more); /* 0 or -ENOMEM; both lock
  * There is room (not full). 0 or -ENOMEM.
  */
 int idtable_add(struct idtable *t, const char *id, size_t len, uint64_t num, uint32_t *ret);
+/*
+ * For many at once, while a collection is opened: room for n new entries, then for each ID the
+ * hash, a word to memory some IDs ahead, and idtable_add_hashed with a given number, which is
+ * idtable_add but says -EEXIST when the ID is there.
+ */
+int idtable_reserve(struct idtable *t, uint32_t n); /* 0 or -ENOMEM; both locks */
+uint64_t idtable_hash(const char *id, size_t len);
+void idtable_prefetch(const struct idtable *t, uint64_t hash);
+int idtable_add_hashed(struct idtable *t, const char *id, size_t len, uint64_t hash, uint64_t num,
+                       uint32_t *ret);
 void idtable_sort(struct idtable *t); /* after adds with given numbers */
 
 void idtable_ref(struct idtable *t, uint32_t entry);

@@ -28,6 +28,19 @@ struct loading {
 	size_t ids_left;
 	const float *floats;
 	size_t floats_left;
+	const char *mapped; /* of the segment, n_mapped bytes from mapped_off on */
+	uint64_t mapped_off, n_mapped;
+};
+
+/* The next live slots' IDs: where they are, and what the table will be asked for. */
+#define AHEAD 16
+
+struct ahead {
+	const char *id[AHEAD];
+	uint64_t hash[AHEAD];
+	uint8_t len[AHEAD];
+	uint32_t n, at;
+	uint32_t slot; /* to look at next */
 };
 
 static int refuse(struct err *e, const char *what)
@@ -47,10 +60,10 @@ static int check_header(const struct loading *l, const struct store_collection *
 	if (h->dim == 0 || h->dim != l->c->rows.dim || h->metric != (uint32_t)l->c->rows.metric ||
 	    h->m != cfg->m || h->ef_construction != cfg->ef_construction)
 		return refuse(e, "made with other parameters");
-	if (h->seq > store_last_seq(l->c->engine->store))
-		return refuse(e, "newer than the store");
+	if (h->seq > store_committed_seq(l->c->engine->store))
+		return err_set(e, -ESTALE, "the image of the graph is newer than the store");
 	if (h->seq < sc->cleared_seq)
-		return refuse(e, "the collection was emptied since");
+		return refuse(e, "older than the list of what went since");
 	if (h->n_slots == 0 || h->n_slots > SLOTS_MAX)
 		return refuse(e, "number of slots");
 	return 0;
@@ -87,6 +100,23 @@ static bool slot_is_sane(const struct image_slot *is)
 	return is->id_len > 0 && is->num > 0;
 }
 
+/* Rows mostly lie one behind the other: the segment is asked once a window. */
+static const float *mapped_floats(struct loading *l, uint64_t off)
+{
+	size_t bytes = l->h->dim * sizeof(float);
+
+	if (off % sizeof(float))
+		return NULL;
+	if (off < l->mapped_off || off - l->mapped_off > l->n_mapped ||
+	    bytes > l->n_mapped - (off - l->mapped_off)) {
+		l->mapped = store_mapped(l->c->engine->store, l->c->cid, off, &l->n_mapped);
+		l->mapped_off = off;
+	}
+	if (bytes > l->n_mapped)
+		return NULL;
+	return (const float *)(const void *)(l->mapped + (off - l->mapped_off));
+}
+
 static int floats_find(struct loading *l, const struct image_slot *is, struct slot_fill *f,
                        struct err *e)
 {
@@ -94,7 +124,7 @@ static int floats_find(struct loading *l, const struct image_slot *is, struct sl
 	float *copy;
 
 	if (is->off != STORE_INLINE) {
-		f->at = store_floats(l->c->engine->store, l->c->cid, is->off, l->h->dim);
+		f->at = mapped_floats(l, is->off);
 		return f->at ? 0 : refuse(e, "an offset outside the segment");
 	}
 	if (l->floats_left == 0)
@@ -109,25 +139,47 @@ static int floats_find(struct loading *l, const struct image_slot *is, struct sl
 	return 0;
 }
 
-static int id_find(struct collection *c, struct loading *l, const struct image_slot *is,
+/* Finds where the next IDs are. They are looked at when it is their turn. */
+static int look_ahead(struct collection *c, struct loading *l, struct ahead *a, struct err *e)
+	REQUIRES(c->lock, c->mu)
+{
+	a->n = a->at = 0;
+	for (; a->n < AHEAD && a->slot < l->h->n_slots; a->slot++) {
+		const struct image_slot *is = &l->slots[a->slot];
+
+		if (is->state != ROW_LIVE)
+			continue;
+		if (l->ids_left < is->id_len)
+			return refuse(e, "an ID");
+		a->id[a->n] = l->ids;
+		a->len[a->n] = is->id_len;
+		a->hash[a->n] = idtable_hash(l->ids, is->id_len);
+		idtable_prefetch(&c->ids, a->hash[a->n]);
+		l->ids += is->id_len;
+		l->ids_left -= is->id_len;
+		a->n++;
+	}
+	return 0;
+}
+
+static int id_load(struct collection *c, struct loading *l, struct ahead *a, uint64_t num,
                    uint32_t *ret, struct err *e) REQUIRES(c->lock, c->mu)
 {
-	int rc;
+	int rc = a->at < a->n ? 0 : look_ahead(c, l, a, e);
+	uint32_t i = a->at++;
 
-	if (l->ids_left < is->id_len || vector_id_check(l->ids, is->id_len, NULL) < 0)
+	if (rc < 0)
+		return rc;
+	if (vector_id_check(a->id[i], a->len[i], NULL) < 0)
 		return refuse(e, "an ID");
-	rc = recover_entry(c, l->ids, is->id_len, is->num, ret);
-	if (rc == 0 && idtable_at(&c->ids, *ret)->slot != ROW_NONE)
-		rc = -EEXIST;
-	l->ids += is->id_len;
-	l->ids_left -= is->id_len;
+	rc = idtable_add_hashed(&c->ids, a->id[i], a->len[i], a->hash[i], num, ret);
 	if (rc == -EEXIST)
 		return refuse(e, "an ID twice");
 	return rc < 0 ? err_nomem(e) : 0;
 }
 
-static int slot_load(struct collection *c, struct loading *l, uint32_t slot, struct err *e)
-	REQUIRES(c->lock, c->mu)
+static int slot_load(struct collection *c, struct loading *l, struct ahead *a, uint32_t slot,
+                     struct err *e) REQUIRES(c->lock, c->mu)
 {
 	const struct image_slot *is = &l->slots[slot];
 	struct slot_fill f = {
@@ -149,7 +201,7 @@ static int slot_load(struct collection *c, struct loading *l, uint32_t slot, str
 	slot_fill(c, slot, &f);
 	c->info[slot].flags |= SLOT_IMAGE | (is->linked ? SLOT_LINKED : 0);
 	if (is->state == ROW_LIVE) {
-		rc = id_find(c, l, is, &c->info[slot].entry, e);
+		rc = id_load(c, l, a, is->num, &c->info[slot].entry, e);
 		if (rc == 0)
 			slot_show(c, slot);
 	} else if (is->state == ROW_DEAD) {
@@ -158,14 +210,26 @@ static int slot_load(struct collection *c, struct loading *l, uint32_t slot, str
 	return rc;
 }
 
+static uint32_t count_live(const struct loading *l)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < l->h->n_slots; i++)
+		n += l->slots[i].state == ROW_LIVE;
+	return n;
+}
+
 static int slots_load(struct collection *c, struct loading *l, struct err *e)
 	REQUIRES(c->lock, c->mu)
 {
+	struct ahead a = { 0 };
 	int rc = collection_grow(c, l->h->n_slots, e);
 
 	c->rows.n = rc < 0 ? 0 : l->h->n_slots;
+	if (rc == 0 && idtable_reserve(&c->ids, count_live(l)) < 0)
+		rc = err_nomem(e);
 	for (uint32_t i = 0; rc == 0 && i < l->h->n_slots; i++)
-		rc = slot_load(c, l, i, e);
+		rc = slot_load(c, l, &a, i, e);
 	if (rc == 0 && (l->ids_left || l->floats_left))
 		rc = refuse(e, "IDs or floats are left over");
 	return rc;

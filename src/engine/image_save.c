@@ -241,19 +241,24 @@ int image_save(struct collection *c, struct err *e)
 	return rc == -ENODATA ? 0 : rc;
 }
 
-void image_discard(struct collection *c)
+bool image_unlink(struct collection *c)
 {
 	char path[PATH_MAX];
 	char *slash;
 
 	store_image_path(c->engine->store, c->cid, path, sizeof(path));
 	if (unlink(path) < 0 && errno != ENOENT)
-		return;
+		return false;
 	FAULT_POINT("image.discarded");
 	slash = strrchr(path, '/');
 	if (slash)
 		*slash = '\0';
-	if (io_sync_dir(slash ? path : ".") < 0)
+	return io_sync_dir(slash ? path : ".") == 0;
+}
+
+void image_discard(struct collection *c)
+{
+	if (!image_unlink(c))
 		return;
 	mutex_lock(&c->mu);
 	c->has_image = false;

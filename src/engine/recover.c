@@ -230,15 +230,6 @@ static int scan(struct recovery *r, uint64_t after)
 	return rc;
 }
 
-/* An image that is older than the list of what went would bring removed vectors back. */
-static int counts_agree(struct collection *c, struct err *e) REQUIRES(c->mu)
-{
-	uint64_t n;
-	int rc = store_count_rows(c->engine->store, c->cid, &n, e);
-
-	return rc == 0 && n != c->live ? -EILSEQ : rc;
-}
-
 static void start_over(struct collection *c, uint64_t next_num, uint32_t dim)
 	REQUIRES(c->lock, c->mu)
 {
@@ -261,14 +252,18 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 	if (c->rows.dim)
 		rc = image_load(c, sc, &seq, NULL);
 	FAULT_POINT("recover.image");
-	r.with_image = rc == 0;
+	/*
+	 * The database lost the end of its commits; new ones will have sequences up to the image's
+	 * and past it. It must be gone before the first.
+	 */
+	if (rc == -ESTALE && !c->engine->read_only && image_unlink(c))
+		rc = -ENOENT;
 	c->has_image = rc != -ENOENT;
+	r.with_image = rc == 0;
 	if (r.with_image)
 		rc = scan(&r, seq);
 	if (r.with_image && rc == 0)
 		rc = inline_resolve(c, e);
-	if (r.with_image && rc == 0)
-		rc = counts_agree(c, e);
 	c->image_generation = c->generation;
 	if (rc < 0) {
 		/*

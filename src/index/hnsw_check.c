@@ -96,18 +96,23 @@ static uint32_t read_row(const struct checking *c, struct marks *m, uint32_t slo
 	return bad;
 }
 
+static uint32_t parent_of(const struct hnsw *h, uint32_t slot)
+{
+	return load((const uint32_t *)h->parent.at + slot);
+}
+
 /* The tree as the row of slot has it: its parent, its children. */
 static void check_edges(const struct checking *c, uint32_t slot, const uint32_t *links, unsigned n,
                         struct tally *t)
 {
 	const struct hnsw *h = c->h;
-	uint32_t parent = hnsw_tree_parent(h, slot);
+	uint32_t parent = parent_of(h, slot);
 	unsigned children = 0;
 	bool found = false, dead = hnsw_is_dead(h, slot);
 
 	for (unsigned i = 0; i < n; i++) {
 		found |= links[i] == parent;
-		if (hnsw_tree_parent(h, links[i]) != slot)
+		if (parent_of(h, links[i]) != slot)
 			continue;
 		children++;
 		if (hnsw_is_dead(h, links[i]))
@@ -206,11 +211,11 @@ static uint32_t circles(const struct hnsw *h, uint32_t *stamp)
 	uint32_t n = 0, end = hnsw_end(h), at;
 
 	for (uint32_t slot = 0; slot < end; slot++) {
-		uint32_t parent = hnsw_tree_parent(h, slot);
+		uint32_t parent = parent_of(h, slot);
 
 		if (parent == ROW_NONE || parent < slot || hnsw_height_of(h, slot) == 0)
 			continue;
-		for (at = slot; at != ROW_NONE && stamp[at] == 0; at = hnsw_tree_parent(h, at))
+		for (at = slot; at != ROW_NONE && stamp[at] == 0; at = parent_of(h, at))
 			stamp[at] = slot + 1;
 		n += at != ROW_NONE && stamp[at] == slot + 1;
 	}

@@ -99,8 +99,10 @@ static int bury(struct store *s, struct request *q, uint64_t num, uint64_t *ret_
 	holds = row_decode(st, cid, &old);
 	sql_done(st);
 	*ret_seq = holds ? old.r.seq : 0;
-	if (!holds)
+	if (!holds) {
+		q->coll->pending.c.cleared_seq = q->seq; /* an image may know the slot */
 		return 1;
+	}
 	rc = sql_run(&s->w, e, "INSERT OR REPLACE INTO gone VALUES(?, ?, ?, ?)", "iiii", I(cid),
 	             I(q->seq), I(old.r.slot), I(gone_crc(cid, q->seq, old.r.slot)));
 	return rc < 0 ? rc : 1;

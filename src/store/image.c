@@ -15,6 +15,19 @@ void store_image_path(struct store *s, uint32_t cid, char *ret, size_t cap)
 	snprintf(ret, cap, "%s/%" PRIu32 ".graph", s->dir, cid);
 }
 
+/* In the transaction that cuts the list, so that no image is used with a list that is too short. */
+static void raise_cleared_seq(struct store *s, uint32_t cid, uint64_t seq) REQUIRES(s->write)
+{
+	struct coll *c = coll_find(s, cid);
+
+	if (seq > s->now.last_seq)
+		seq = s->now.last_seq;
+	if (!c || atomic_load(&c->gone) || c->pending.c.cleared_seq >= seq)
+		return;
+	c->pending.c.cleared_seq = seq;
+	c->touched = true;
+}
+
 static int image_saved_locked(struct store *s, uint32_t cid, uint64_t seq, struct err *e)
 	REQUIRES(s->write)
 {
@@ -27,6 +40,7 @@ static int image_saved_locked(struct store *s, uint32_t cid, uint64_t seq, struc
 		txn_rollback(s);
 		return store_runtime(rc);
 	}
+	raise_cleared_seq(s, cid, seq);
 	rc = txn_commit(s, false, e);
 	txn_tidy(s);
 	return rc;

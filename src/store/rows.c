@@ -369,23 +369,6 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
 	return store_runtime(rc);
 }
 
-int store_count_rows(struct store *s, uint32_t cid, uint64_t *ret, struct err *e)
-{
-	int64_t n = 0;
-	int rc;
-
-	if (!coll_live(s, cid, e))
-		return -ENODEV;
-	mutex_lock(&s->read);
-	rc = store_reader(s, e);
-	if (rc == 0)
-		rc = sql_number(&s->r, &n, e, "SELECT count(*) FROM rows WHERE cid = ?", "i",
-		                I(cid));
-	mutex_unlock(&s->read);
-	*ret = (uint64_t)n;
-	return store_runtime(rc);
-}
-
 static int scan_gone(struct store *s, uint32_t cid, sqlite3_stmt *st,
                      int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e)
 {
@@ -439,6 +422,21 @@ const float *store_floats(struct store *s, uint32_t cid, uint64_t off, uint32_t 
 		v = segment_floats(c->seg, off, dim);
 	rwlock_read_unlock(&c->lock);
 	return v;
+}
+
+const char *store_mapped(struct store *s, uint32_t cid, uint64_t off, uint64_t *ret_bytes)
+{
+	struct coll *c = coll_find(s, cid);
+	const char *p = NULL;
+
+	*ret_bytes = 0;
+	if (!c)
+		return NULL;
+	rwlock_read(&c->lock);
+	if (c->seg)
+		p = segment_mapped(c->seg, off, ret_bytes);
+	rwlock_read_unlock(&c->lock);
+	return p;
 }
 
 void store_drop_old_maps(struct store *s, uint32_t cid)

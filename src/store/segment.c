@@ -139,6 +139,29 @@ const float *segment_floats(struct segment *g, uint64_t off, uint32_t dim)
 	return (const float *)(const void *)p;
 }
 
+const char *segment_mapped(struct segment *g, uint64_t off, uint64_t *ret_bytes)
+{
+	uint64_t end = atomic_load(&g->written);
+	const char *p = NULL;
+	long i;
+
+	*ret_bytes = 0;
+	if (off < SEGMENT_PAGE || off >= end)
+		return NULL;
+	rwlock_read(&g->maps);
+	i = window_before(g, off);
+	if (i >= 0 && off - g->windows[i].start < g->windows[i].len) {
+		const struct window *w = &g->windows[i];
+
+		p = w->p + (off - w->start);
+		*ret_bytes = w->len - (off - w->start);
+	}
+	rwlock_read_unlock(&g->maps);
+	if (*ret_bytes > end - off)
+		*ret_bytes = end - off;
+	return p;
+}
+
 /* ---- opening ---- */
 
 static int write_header(const struct segment *g, int fd, struct err *e)

@@ -90,6 +90,9 @@ int segment_sync(struct segment *g, struct err *e);
 /* dim floats at off inside what was written, or NULL. */
 const float *segment_floats(struct segment *g, uint64_t off, uint32_t dim);
 
+/* The byte at off, and in *ret_bytes how many from there on may be read; NULL and 0. */
+const char *segment_mapped(struct segment *g, uint64_t off, uint64_t *ret_bytes);
+
 /* How many rows the extent at off has; -EIO when there is none of this batch and dimension. */
 long segment_extent_rows(struct segment *g, uint64_t off, uint64_t batch, uint32_t dim,
                          struct err *e);

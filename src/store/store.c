@@ -98,6 +98,7 @@ static int ask_witness(struct store *s, bool *ret_news, struct err *e)
 	int rc = witness_open(s, &w, e);
 
 	*ret_news = false;
+	s->committed_seq = s->now.last_seq;
 	if (rc < 0)
 		return rc;
 	s->next_seq = s->now.last_seq + 1;
@@ -319,6 +320,11 @@ void store_close(struct store *s)
 uint64_t store_last_seq(struct store *s)
 {
 	return atomic_load(&s->last_seq);
+}
+
+uint64_t store_committed_seq(const struct store *s)
+{
+	return s->committed_seq;
 }
 
 uint64_t store_batch_number(struct store *s)

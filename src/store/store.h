@@ -115,6 +115,12 @@ struct store_commit {
 int store_commit(struct store *s, struct store_commit *c, struct err *e);
 
 uint64_t store_last_seq(struct store *s);
+/*
+ * The newest sequence that the database had when the store was opened. store_last_seq is above it
+ * when something else, the witness or a segment, knew of later ones: those never became commits,
+ * or were lost.
+ */
+uint64_t store_committed_seq(const struct store *s);
 
 /*
  * One row by number, checked against its checksums. Strings and floats point into *ret_bytes.
@@ -139,17 +145,12 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
                int (*cb)(void *ctx, const struct store_row *row), void *ctx, struct err *e);
 /*
  * Slots of versions that were replaced or deleted with seq > after. For opening, on top of an
- * image. Not those that a remove_all took: an image with a sequence below cleared_seq is all
- * dead. -EIO: the list is damaged, so the image is of no use.
+ * image, whose sequence is not below cleared_seq: what went before is not listed any more. -EIO:
+ * the list is damaged, so the image is of no use.
  */
 int store_scan_gone(struct store *s, uint32_t cid, uint64_t after,
                     int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e);
 
-/*
- * How many rows the collection has, damaged ones included. Cost: O(rows), some tens of
- * milliseconds a million.
- */
-int store_count_rows(struct store *s, uint32_t cid, uint64_t *ret, struct err *e);
 /* Damaged rows that store_list and store_scan passed over since the store was opened. */
 uint64_t store_skipped_rows(struct store *s);
 
@@ -158,6 +159,12 @@ uint64_t store_skipped_rows(struct store *s);
  * segment. O(log maps).
  */
 const float *store_floats(struct store *s, uint32_t cid, uint64_t off, uint32_t dim);
+
+/*
+ * For who asks for very many: the memory at off, *ret_bytes of which are floats and what stands
+ * between; NULL and 0. It stays as long as what store_floats returns.
+ */
+const char *store_mapped(struct store *s, uint32_t cid, uint64_t off, uint64_t *ret_bytes);
 
 /*
  * Moves up to max_rows inline rows into the segment. moved is called for each after the
@@ -187,7 +194,7 @@ int store_segment_bytes(struct store *s, uint32_t cid, uint64_t *ret_file, uint6
 void store_image_path(struct store *s, uint32_t cid, char *ret, size_t cap);
 /*
  * An image of this sequence is in place: what only served older images is forgotten (the gone
- * list).
+ * list), and these are of no use from now on (cleared_seq).
  */
 int store_image_saved(struct store *s, uint32_t cid, uint64_t seq, struct err *e);
 

@@ -64,6 +64,7 @@ struct store {
 	bool read_only;
 	int witness_fd; /* -1: none */
 	bool witness_damaged;
+	uint64_t committed_seq; /* the newest of the database, when it was opened */
 
 	struct mutex write;
 	struct sql w;           /* write */

@@ -51,7 +51,12 @@ struct store_collection {
 	uint64_t next_num;      /* of the next new ID; from 1, never reused */
 	uint32_t next_receipt;  /* likewise, from 1 */
 	uint32_t gen;           /* of the segment file */
-	uint64_t cleared_seq;   /* every version up to this sequence is gone (`*` in delete) */
+	/*
+	 * Which versions of before this sequence are gone is not listed any more: an older image
+	 * is of no use. Raised by `*` in delete, where all are; when a newer image is in place;
+	 * when a damaged row goes, of which nobody knows where its vector is.
+	 */
+	uint64_t cleared_seq;
 	uint64_t total_inserts; /* vectors accepted since creation, replacements included */
 	uint64_t total_deletes; /* IDs removed since creation */
 };

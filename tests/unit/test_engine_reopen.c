@@ -193,6 +193,48 @@ static void test_image_with_reused_slots(void **state)
 	verify_clean(f);
 }
 
+static void copy_file(const struct fix *f, const char *from, const char *to)
+{
+	char a[128], b[128], cmd[300];
+
+	fix_path(f, from, a);
+	fix_path(f, to, b);
+	snprintf(cmd, sizeof(cmd), "cp %s %s", a, b);
+	assert_int_equal(system(cmd), 0);
+}
+
+/*
+ * The database lost its last commits, the image has them. It is not used, and is not there to
+ * be found when new commits have come as far as it was.
+ */
+static void test_image_of_lost_commits(void **state)
+{
+	struct fix *f = *state;
+
+	fill(f, "v", MANY, DIM);
+	wait_idle(f);
+	fix_close(f);
+	copy_file(f, "store.db", "kept");
+	T_OK(fix_try_open(f));
+	fill(f, "lost", 50, DIM);
+	wait_idle(f);
+	fix_close(f);
+	copy_file(f, "7.graph", "image");
+	copy_file(f, "kept", "store.db");
+	T_OK(fix_try_open(f));
+	assert_int_equal(info(f).vectors, MANY);
+	assert_int_equal(removed(f, "lost7"), 0);
+	all_there(f, "v", MANY, 97);
+	fill(f, "new", 60, DIM);
+	wait_idle(f);
+	fix_close(f);
+	copy_file(f, "image", "7.graph");
+	T_OK(fix_try_open(f));
+	assert_int_equal(info(f).vectors, MANY + 60);
+	assert_int_equal(removed(f, "lost7"), 0);
+	all_there(f, "new", 60, 7);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -205,6 +247,7 @@ int main(void)
 		TEST(test_missing_image_is_rebuilt),
 		TEST(test_image_of_an_earlier_life),
 		TEST(test_image_with_reused_slots),
+		TEST(test_image_of_lost_commits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -495,12 +495,17 @@ static void codes_that_do_not_fit(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(comes_back),         cmocka_unit_test(an_empty_graph_comes_back),
-		cmocka_unit_test(does_not_fit),       cmocka_unit_test(sections_of_wrong_length),
-		cmocka_unit_test(lies_in_the_tables), cmocka_unit_test(circles_in_the_tree),
-		cmocka_unit_test(random_words),       cmocka_unit_test(damaged_files),
+		cmocka_unit_test(comes_back),
+		cmocka_unit_test(an_empty_graph_comes_back),
+		cmocka_unit_test(does_not_fit),
+		cmocka_unit_test(sections_of_wrong_length),
+		cmocka_unit_test(lies_in_the_tables),
+		cmocka_unit_test(circles_in_the_tree),
+		cmocka_unit_test(random_words),
+		cmocka_unit_test(damaged_files),
 		cmocka_unit_test(changes_after_mapping),
-		cmocka_unit_test(codes_come_back),    cmocka_unit_test(codes_that_do_not_fit),
+		cmocka_unit_test(codes_come_back),
+		cmocka_unit_test(codes_that_do_not_fit),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -180,6 +180,11 @@ static void gone_until_image(void **state)
 	T_OK(store_scan_gone(t->s, CID, 0, see_gone, &seen, NULL));
 	assert_int_equal(seen.n, 1);
 	assert_int_equal(seen.slots[0], 12);
+	/* and an image of before is refused, also after an older one was in place again */
+	assert_int_equal(t_collection_of(t->s).cleared_seq, r.ret_seq);
+	T_OK(store_image_saved(t->s, CID, r.ret_seq - 1, NULL));
+	t_reopen(t);
+	assert_int_equal(t_collection_of(t->s).cleared_seq, r.ret_seq);
 }
 
 static void remove_all(void **state)

@@ -282,6 +282,28 @@ static void change(struct t_store *t, const char *sql)
 	T_OK(store_open(t->dir, false, &t->s, NULL));
 }
 
+static uint64_t cleared_seq(struct t_store *t)
+{
+	struct store_collection c;
+
+	T_OK(store_collection_next(t->s, CID - 1, &c, NULL));
+	return c.cleared_seq;
+}
+
+/* Where its vector is cannot be said to an image, so no image of before is used any more. */
+static void damaged_row_is_replaced(void **state)
+{
+	struct t_store *t = *state;
+	struct store_commit c;
+
+	T_OK(t_put(t->s, 1, 20, 0, 0, NULL));
+	T_OK(t_put(t->s, 4, 1, 20, 1, NULL));
+	assert_int_equal(cleared_seq(t), 0);
+	change(t, "UPDATE rows SET slot = 1 WHERE id = 'id:5'");
+	T_OK(t_put(t->s, 5, 1, 21, 1, &c));
+	assert_int_equal(cleared_seq(t), c.ret_seq);
+}
+
 static void damaged_rows(void **state)
 {
 	static const char *const changes[] = {
@@ -426,6 +448,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(failed_sync_ends_writing),
 		TEST(flips_are_found_or_harmless),
+		TEST(damaged_row_is_replaced),
 		TEST(damaged_rows),
 		TEST(damaged_blocks),
 		TEST(damaged_parameters),
