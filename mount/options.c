@@ -14,6 +14,7 @@
 #include "base/version.h"
 #include "mount/options.h"
 #include "tenant/quota.h"
+#include "tenant/settings.h"
 
 #define THREADS_DEFAULT 128
 #define THREADS_MAX     4096
@@ -33,6 +34,7 @@ static const char usage[] =
 	"  -o ro              nothing can be changed; queries are answered\n"
 	"  -o threads=N       requests served at once (128)\n"
 	"  -o tier=TIER       limits of new tenants: free, pro, unlimited, or what /tiers has\n"
+	"  -o audit_level=L   what is audited in this mount: admin, refusals or data\n"
 	"\n"
 	"exit status: 0 the mount answers, 1 wrong usage, 2 system error, 32 the mount failed\n";
 
@@ -84,6 +86,17 @@ static int take_tier(struct options *o, const char *value)
 	return 0;
 }
 
+static int take_audit_level(struct options *o, const char *value)
+{
+	enum audit_level level;
+
+	if (strlen(value) >= sizeof(o->audit_level) ||
+	    !audit_level_parse(value, strlen(value), &level))
+		return refuse("audit_level must be admin, refusals or data", value);
+	snprintf(o->audit_level, sizeof(o->audit_level), "%s", value);
+	return 0;
+}
+
 static int take_option(struct options *o, const char *s)
 {
 	if (!*s || one_of(ignored, s) || strncmp(s, "x-", 2) == 0 || strncmp(s, "comment=", 8) == 0)
@@ -96,6 +109,8 @@ static int take_option(struct options *o, const char *s)
 		return take_threads(o, s + 8);
 	else if (strncmp(s, "tier=", 5) == 0)
 		return take_tier(o, s + 5);
+	else if (strncmp(s, "audit_level=", 12) == 0)
+		return take_audit_level(o, s + 12);
 	else if (one_of(for_fuse, s))
 		buf_addf(&o->fuse, ",%s", s);
 	else

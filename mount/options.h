@@ -24,6 +24,7 @@ struct options {
 	bool allow_other;
 	unsigned threads; /* at most so many requests at once */
 	char tier[16];    /* of new tenants */
+	char audit_level[16]; /* "": as the mount's config says */
 	struct buf fuse;  /* options that libfuse takes as they are: ",nosuid,nodev…" */
 };
 

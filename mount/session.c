@@ -82,6 +82,7 @@ static int open_data(struct running *r, struct err *e)
 	if (!r->workers)
 		return err_set(e, -ENOMEM, "no memory for threads");
 	to.workers = r->workers;
+	to.audit_level = o->audit_level[0] ? o->audit_level : NULL;
 	rc = tenants_open(&to, &r->tenants, e);
 	if (rc < 0)
 		return rc;

@@ -189,6 +189,7 @@ static int load(struct tenants *ts, struct err *e)
 		return rc;
 	load_statuses(ts);
 	load_dir_owner(ts);
+	settings_load(ts);
 	snprintf(path, sizeof(path), "%s/stores", ts->data);
 	if (ts->read_only)
 		return 0;
@@ -230,6 +231,10 @@ int tenants_open(const struct tenants_options *o, struct tenants **ret, struct e
 	if (rc == 0)
 		rc = load(ts, e);
 	if (rc == 0)
+		rc = settings_override(ts, o->audit_level, e);
+	if (rc == 0)
+		rc = audit_open(ts->data, &ts->settings, ts->read_only, &ts->audit, e);
+	if (rc == 0)
 		rc = keeper_start(ts, e);
 	if (rc < 0) {
 		tenants_close(ts);
@@ -259,6 +264,7 @@ void tenants_close(struct tenants *ts)
 	map_release(&ts->collections);
 	if (ts->db)
 		registry_close(ts->db);
+	audit_close(ts->audit);
 	cond_destroy(&ts->wake);
 	mutex_destroy(&ts->lock);
 	mutex_destroy(&ts->change);

@@ -33,6 +33,7 @@ struct tenants_options {
 	bool read_only;
 	const char *tier; /* of new tenants; -EINVAL: there is no such one */
 	struct workers *workers;
+	const char *audit_level; /* of this mount; NULL: as the mount's config says */
 };
 
 int tenants_open(const struct tenants_options *o, struct tenants **ret, struct err *e);
@@ -187,6 +188,18 @@ int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, s
  * their closing), tenants, uptime_s, server_pid.
  */
 void tenants_stats_render(struct tenants *ts, struct buf *ret);
+
+/* ---- the mount's parameters, metrics, audit ---- */
+/* The file config at the top. */
+void tenants_config_render(struct tenants *ts, struct buf *ret);
+/* All or none. -EINVAL, -ERANGE, -EROFS. */
+int tenants_set_config(struct tenants *ts, const char *text, size_t n, struct err *e);
+/* The file metrics/ruvectorfs.prom. */
+int tenants_metrics_render(struct tenants *ts, struct buf *ret, struct err *e);
+/* Owner and mode of the directory metrics/, persistent. */
+void tenants_metrics_owner(struct tenants *ts, struct owner *ret);
+int tenants_set_metrics_owner(struct tenants *ts, const struct owner *o, struct err *e);
+struct audit *tenants_audit(struct tenants *ts); /* audit.h */
 
 /* ---- integrity ---- */
 /* In the background; 0 also when it runs already. */

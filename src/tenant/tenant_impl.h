@@ -25,6 +25,7 @@
 #include "base/map.h"
 #include "store/registry_db.h"
 #include "tenant/counters.h"
+#include "tenant/settings.h"
 #include "tenant/tenant.h"
 
 /* ---- figures ---- */
@@ -114,6 +115,8 @@ struct tenants {
 	struct workers *workers;
 	struct registry_db *db;
 	struct health *health;
+	struct audit *audit;
+	struct settings settings; /* changes under change */
 	uint64_t started_ns;
 	pthread_t keeper;
 	bool has_keeper;
@@ -127,6 +130,7 @@ struct tenants {
 	size_t n;               /* lock */
 	size_t cap;             /* lock */
 	struct owner dir_owner; /* lock */
+	struct owner metrics_owner; /* lock */
 	struct tenant *idle;    /* lock */
 	unsigned n_idle;        /* lock */
 	struct tenant *dead;    /* lock */

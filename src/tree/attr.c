@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "tree/file.h"
 #include "tree/handle.h"
 
@@ -17,6 +18,26 @@
 	1.0 /* files that every caller has of its own: each walk looks them up anyway */
 #define MODE_BITS (01777 | S_ISGID)
 
+/* The bits of a file or directory inside a directory of mode dir. */
+static mode_t mode_inside(const struct file_kind *k, enum node_kind kind, mode_t dir)
+{
+	mode_t allowed = 0;
+
+	for (int shift = 0; shift <= 6; shift += 3) {
+		mode_t d = dir >> shift & 7;
+		mode_t bits = d & 4;
+
+		if (kind == NODE_QUERY)
+			bits |= (d & 4) >> 1;
+		else
+			bits |= d & 2;
+		if (S_ISDIR(k->mode))
+			bits |= d & 1;
+		allowed |= bits << shift;
+	}
+	return (k->mode & S_IFMT) | (k->mode & allowed);
+}
+
 static struct owner top_owner(const struct tree *t, struct node n)
 {
 	struct owner o = { t->options.root_uid, t->options.root_gid,
@@ -24,6 +45,10 @@ static struct owner top_owner(const struct tree *t, struct node n)
 
 	if (n.kind == NODE_TENANTS)
 		tenants_dir_owner(t->tenants, &o);
+	if (n.kind == NODE_METRICS || n.kind == NODE_METRICS_PROM)
+		tenants_metrics_owner(t->tenants, &o);
+	if (n.kind == NODE_METRICS_PROM)
+		o.mode = mode_inside(file_kind(n.kind), n.kind, o.mode);
 	return o;
 }
 
@@ -67,29 +92,9 @@ int attr_owner(struct tree *t, struct node n, struct owner *ret, uint64_t *ret_c
 	return 0;
 }
 
-/* The bits of a file or directory inside a directory of mode dir. */
-static mode_t mode_inside(const struct file_kind *k, enum node_kind kind, mode_t dir)
-{
-	mode_t allowed = 0;
-
-	for (int shift = 0; shift <= 6; shift += 3) {
-		mode_t d = dir >> shift & 7;
-		mode_t bits = d & 4;
-
-		if (kind == NODE_QUERY)
-			bits |= (d & 4) >> 1;
-		else
-			bits |= d & 2;
-		if (S_ISDIR(k->mode))
-			bits |= d & 1;
-		allowed |= bits << shift;
-	}
-	return (k->mode & S_IFMT) | (k->mode & allowed);
-}
-
 static bool keeps_owner(enum node_kind k)
 {
-	return k == NODE_TENANTS || k == NODE_TENANT || k == NODE_COLLECTION;
+	return k == NODE_TENANTS || k == NODE_METRICS || k == NODE_TENANT || k == NODE_COLLECTION;
 }
 
 static void fill_owner(const struct tree *t, struct node n, const struct owner *o, struct stat *st)
@@ -143,8 +148,10 @@ static int fill_size(struct tree *t, const struct caller *who, struct node n, st
 static void fill_times(struct tree_entry *ret, struct node n, uint64_t created_ns)
 {
 	const struct file_kind *k = file_kind(n.kind);
-	struct timespec ts = { .tv_sec = (time_t)(created_ns / 1000000000u),
-		               .tv_nsec = (long)(created_ns % 1000000000u) };
+	/* a collector tells by the time how old the figures are */
+	uint64_t ns = n.kind == NODE_METRICS_PROM ? clock_wall_ns() : created_ns;
+	struct timespec ts = { .tv_sec = (time_t)(ns / 1000000000u),
+		               .tv_nsec = (long)(ns % 1000000000u) };
 	bool listed = n.kind == NODE_RECEIPT || n.kind == NODE_VECTOR;
 
 	ret->attr.st_atim = ret->attr.st_mtim = ret->attr.st_ctim = ts;
@@ -215,6 +222,8 @@ static int set_owner(struct tree *t, struct node n, unsigned what, const struct 
 	change_owner(&o, what, to);
 	if (n.kind == NODE_TENANTS)
 		return tenants_set_dir_owner(t->tenants, &o, e);
+	if (n.kind == NODE_METRICS)
+		return tenants_set_metrics_owner(t->tenants, &o, e);
 	if (n.kind == NODE_TENANT)
 		return tenants_set_owner(t->tenants, n.number, &o, e);
 	return set_collection_owner(t, n, &o, e);

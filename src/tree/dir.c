@@ -15,8 +15,9 @@
 #include "tree/file.h"
 #include "tree/handle.h"
 
-#define FIRST_COOKIE 2u
-#define LIST_CHUNK   SIZE_MAX /* entries come until the reply is full */
+#define FIRST_COOKIE  2u
+#define AUDIT_COOKIES 1000u    /* + N for audit.N */
+#define LIST_CHUNK    SIZE_MAX /* entries come until the reply is full */
 
 static const struct dir_ops *dir_ops(enum node_kind k)
 {
@@ -33,6 +34,8 @@ static int dir_scope(enum node_kind k)
 		return SCOPE_TENANT;
 	case NODE_COLLECTION:
 		return SCOPE_COLLECTION;
+	case NODE_METRICS:
+		return SCOPE_METRICS;
 	default:
 		return 0;
 	}
@@ -54,7 +57,7 @@ static int lookup_static(struct tree *t, const struct caller *who, struct node p
 	struct lineage l;
 
 	if (k == NODE_N_KINDS)
-		return -ENOENT;
+		return parent.kind == NODE_ROOT && audit_old_find(t, name, ret) ? 0 : -ENOENT;
 	*ret = (struct node){ k, parent.number, 0 };
 	if (file_kind(k)->per_caller) {
 		callers_lineage(t->callers, who, &l);
@@ -191,6 +194,8 @@ int tree_mkdir(struct tree *t, const struct caller *who, uint64_t parent, const 
 	if (rc == 0)
 		rc = make_dir(t, who, p, name, mode, &n, &e);
 	if (rc == 0)
+		acts_done(t, who, &(struct act){ .operation = "mkdir", .node = n });
+	if (rc == 0)
 		rc = attr_entry(t, who, n, ret, &e);
 	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
 }
@@ -256,6 +261,11 @@ int tree_rmdir(struct tree *t, const struct caller *who, uint64_t parent, const 
 
 	if (rc == 0)
 		rc = remove_dir(t, p, name, &e);
+	if (rc == 0)
+		acts_done(t, who,
+		          &(struct act){ .operation = "rmdir",
+		                         .node = p,
+		                         .tenant = p.kind == NODE_TENANTS ? name : NULL });
 	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
 }
 
@@ -284,8 +294,10 @@ int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const
 	struct node p;
 	int rc = tree_node(parent, &p, &e);
 
+	acts_begin();
 	if (rc == 0)
 		rc = unlink_file(t, p, name, &e);
+	acts_data(t, who, p);
 	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
 }
 
@@ -445,6 +457,26 @@ static int list_static(const struct listing *l, uint64_t after)
 	return rc;
 }
 
+/* Behind the static names. */
+static int list_audit(struct tree *t, const struct listing *l, uint64_t after)
+{
+	uint32_t older = after > AUDIT_COOKIES ? (uint32_t)(after - AUDIT_COOKIES) : 0;
+	char name[AUDIT_NAME_MAX];
+	int rc = 0;
+
+	while (rc == 0 && audit_old_next(t, older, name, &older))
+		rc = list_node(l, name, (struct node){ NODE_AUDIT_OLD, 0, older },
+		               FIRST_COOKIE + AUDIT_COOKIES + older);
+	return rc;
+}
+
+static int list_table(struct tree *t, const struct listing *l, uint64_t after)
+{
+	int rc = list_static(l, after);
+
+	return rc == 0 && l->dir.kind == NODE_ROOT ? list_audit(t, l, after) : rc;
+}
+
 static int list_tenants(struct tree *t, const struct listing *l, uint64_t after)
 {
 	struct tenant_info info;
@@ -505,7 +537,7 @@ static int list_dir(struct tree *t, struct listing *l, uint64_t off, struct err 
 	if (rc)
 		; /* full already */
 	else if (dir_scope(l->dir.kind))
-		rc = list_static(l, after);
+		rc = list_table(t, l, after);
 	else if (l->dir.kind == NODE_TENANTS)
 		rc = list_tenants(t, l, after);
 	else if (l->dir.kind == NODE_COLLECTIONS)

@@ -160,6 +160,7 @@ static int run_locked(struct tree *t, struct exchange *ex, const void *p, size_t
 {
 	struct inside in;
 	struct err own = { 0 };
+	size_t before = ex->n_queries;
 	int rc = tenant_enter(t->tenants, ex->cid, TENANT_READ, &in, e);
 
 	if (rc < 0)
@@ -168,6 +169,7 @@ static int run_locked(struct tree *t, struct exchange *ex, const void *p, size_t
 	rc = p ? query_parser_feed(ex->parser, p, n, &own) : query_parser_finish(ex->parser, &own);
 	ex->in = NULL;
 	tenant_leave(&in);
+	acts_searched(t, &ex->lineage, ex->cid, ex->n_queries - before);
 	if (rc == 0 && !p && ex->n_queries == 0)
 		rc = err_set(&own, -EINVAL, "the query is empty");
 	if (rc < 0) {

@@ -9,6 +9,7 @@
 #define RV_TREE_FILE_H
 
 #include "base/lock.h"
+#include "tenant/audit.h"
 #include "tree/tree.h"
 
 struct tree {
@@ -73,6 +74,7 @@ struct file_ops {
 extern const struct file_ops file_readme, file_version, file_top_stats, file_error;
 extern const struct file_ops file_config, file_stats, file_integrity, file_quota, file_status;
 extern const struct file_ops file_tiers, file_labels;
+extern const struct file_ops file_top_config, file_metrics, file_audit;
 extern const struct file_ops file_query, file_results;
 extern const struct file_ops file_ingest, file_vector, file_delete;
 
@@ -85,7 +87,8 @@ struct file_kind {
 		 */
 		SCOPE_TOP = 1,
 		SCOPE_TENANT = 2,
-		SCOPE_COLLECTION = 4
+		SCOPE_COLLECTION = 4,
+		SCOPE_METRICS = 8
 	} scope;
 	mode_t mode; /* type and permission bits */
 	bool roots;  /* owned by root even in a tenant that was given away */
@@ -138,8 +141,13 @@ void live_free(struct live *l);
 int tree_enter(struct tree *t, struct node n, enum tenant_access access, struct inside *ret,
                struct err *e);
 void tree_leave(struct inside *in);
-/* Leaves the sentence in the caller's error file, counts the error, returns the code. */
-int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e);
+/*
+ * Leaves the sentence in the caller's error file, counts the error, tells the audit what
+ * operation failed (the function that calls it), returns the code.
+ */
+#define tree_fail(t, who, n, rc, e) tree_fail_in(t, who, n, __func__, rc, e)
+int tree_fail_in(struct tree *t, const struct caller *who, struct node n, const char *function,
+                 int rc, struct err *e);
 /* The node of a number from outside. -ESTALE. */
 int tree_node(uint64_t number, struct node *ret, struct err *e);
 
@@ -158,5 +166,35 @@ int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned w
 
 /* The collection cid of a further collection; the tenant's own is not found by name. */
 int dir_find_collection(struct inside *in, const char *name, uint32_t *ret_cid);
+
+/* ---- acts.c: what the audit is told ---- */
+
+/* Refusals, and administrative operations that failed; nothing of other failures. */
+void acts_failed(struct tree *t, const struct caller *who, struct node n, const char *function,
+                 int rc, const struct err *e);
+struct act {
+	const char *operation;
+	struct node node;
+	const char *tenant; /* NULL: the node's */
+	const char *text;   /* told for files that are root's, or if is_name; NULL: none */
+	size_t text_len;
+	bool is_name; /* of a tenant */
+};
+/* An administrative act was done; durable when it returns. */
+void acts_done(struct tree *t, const struct caller *who, const struct act *act);
+/* A control file was written. */
+void acts_wrote(struct tree *t, const struct caller *who, struct node n, const char *text,
+                size_t len);
+/* Around a call that may insert or delete: what this thread counted meanwhile is told. */
+void acts_begin(void);
+void acts_data(struct tree *t, const struct caller *who, struct node n);
+void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64_t count);
+
+/* ---- file_audit.c: audit.1, audit.2 … ---- */
+#define AUDIT_NAME_MAX 16
+bool audit_old_find(struct tree *t, const char *name, struct node *ret);
+/* The next one older than `after` files; false: no more. */
+bool audit_old_next(struct tree *t, uint32_t after, char ret_name[AUDIT_NAME_MAX],
+                    uint32_t *ret_older);
 
 #endif

@@ -2,7 +2,7 @@
  * node.h: node numbers. A number says what a node is and needs no table, so it means the same
  * after a restart.
  *
- *     bits 58-62 kind | bits 32-57 number of the tenant or collection | bits 0-31 item
+ *     bits 58-63 kind | bits 32-57 number of the tenant or collection | bits 0-31 item
  *
  * The item is a vector's number, a receipt's number, or the caller's for the files that every
  * caller has of its own. The root is 1, as FUSE wants it.
@@ -42,6 +42,11 @@ enum node_kind {
 	NODE_STATUS,
 	NODE_LABELS, /* of a tenant only */
 	NODE_TOP_TIERS,
+	NODE_TOP_CONFIG,
+	NODE_METRICS, /* directory */
+	NODE_METRICS_PROM,
+	NODE_AUDIT,
+	NODE_AUDIT_OLD, /* item: how many files older than the current one */
 	NODE_N_KINDS,
 };
 

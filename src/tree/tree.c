@@ -120,11 +120,13 @@ static void post(struct tree *t, const struct caller *who, struct node n, int rc
 	error_post(t, who, n, e);
 }
 
-int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e)
+int tree_fail_in(struct tree *t, const struct caller *who, struct node n, const char *function,
+                 int rc, struct err *e)
 {
 	struct inside in;
 
 	post(t, who, n, rc, e);
+	acts_failed(t, who, n, function, rc, e);
 	if (is_failure(rc) && n.number &&
 	    tenant_enter(t->tenants, n.number, TENANT_ADMIN, &in, NULL) == 0) {
 		tenant_count_error(&in);
@@ -135,13 +137,13 @@ int tree_fail(struct tree *t, const struct caller *who, struct node n, int rc, s
 
 /*
  * One failure of a handle is counted once: what is refused after it, and at its close, is the
- * same one.
+ * same one. function NULL: it is that.
  */
-static int handle_fail(struct tree *t, const struct caller *who, struct handle *h, bool again,
-                       int rc, struct err *e)
+static int handle_fail(struct tree *t, const struct caller *who, struct handle *h,
+                       const char *function, int rc, struct err *e)
 {
-	if (!again)
-		return tree_fail(t, who, h->node, rc, e);
+	if (function)
+		return tree_fail_in(t, who, h->node, function, rc, e);
 	post(t, who, h->node, rc, e);
 	return rc;
 }
@@ -208,6 +210,9 @@ int tree_setattr(struct tree *t, const struct caller *who, uint64_t number, uint
 
 	if (rc == 0)
 		rc = setattr(t, who, n, handle, what, to, &e);
+	if (rc == 0 && (what & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID)) &&
+	    n.kind != NODE_RECEIPT && n.kind != NODE_VECTOR)
+		acts_done(t, who, &(struct act){ .operation = "setattr", .node = n });
 	if (rc == 0)
 		rc = attr_entry(t, who, n, ret, &e);
 	return rc < 0 ? tree_fail(t, who, n, rc, &e) : 0;
@@ -399,6 +404,8 @@ static long write_control(struct tree *t, const struct caller *who, struct handl
 		return 1;
 	rc = h->ops->control(t, who, h->node, p, n, e);
 	h->applied = rc == 0;
+	if (rc == 0)
+		acts_wrote(t, who, h->node, p, n);
 	return rc < 0 ? rc : (long)n;
 }
 
@@ -430,12 +437,14 @@ long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint6
 
 	if (!h || !h->ops)
 		return bad_handle(&e);
+	acts_begin();
 	mutex_lock(&h->lock);
 	rc = write_locked(t, who, h, off, p, n, &e);
 	again = h->failed && h->ops->flush;
 	h->failed = rc < 0;
 	mutex_unlock(&h->lock);
-	return rc < 0 ? handle_fail(t, who, h, again, (int)rc, &e) : rc;
+	acts_data(t, who, h->node);
+	return rc < 0 ? handle_fail(t, who, h, again ? NULL : __func__, (int)rc, &e) : rc;
 }
 
 /*
@@ -453,12 +462,14 @@ int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 		return bad_handle(&e);
 	if (!h->ops->flush)
 		return 0;
+	acts_begin();
 	mutex_lock(&h->lock);
 	rc = h->ops->flush(t, who, h, &e);
 	again = h->failed;
 	h->failed = rc < 0;
 	mutex_unlock(&h->lock);
-	return rc < 0 ? handle_fail(t, who, h, again, rc, &e) : 0;
+	acts_data(t, who, h->node);
+	return rc < 0 ? handle_fail(t, who, h, again ? NULL : __func__, rc, &e) : 0;
 }
 
 int tree_fsync(struct tree *t, const struct caller *who, uint64_t handle)
