@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -211,10 +212,16 @@ static void write_since(struct tenants *ts, uint32_t number)
 
 static void purge(struct tenants *ts, uint32_t number)
 {
+	struct audit_record r = { .class = AUDIT_ADMIN, .operation = "purge", .uid = geteuid() };
+	struct tenant_info info;
 	struct tenant *t;
 
-	if (tenant_purge(ts, number, NULL) == 0)
+	r.pid = getpid();
+	r.tenant = tenants_info(ts, number, &info) == 0 ? info.name : NULL;
+	if (tenant_purge(ts, number, NULL) == 0) {
+		audit_write(ts->audit, &r);
 		return;
+	}
 	mutex_lock(&ts->lock);
 	t = tenant_find_locked(ts, number);
 	if (t)

@@ -356,6 +356,14 @@ int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const
 		rc = tree_node(new_parent, &to, &e);
 	if (rc == 0)
 		rc = rename_any(t, from, name, to, new_name, flags, &e);
+	if (rc == 0 && from.kind == NODE_TENANTS)
+		acts_done(t, who,
+		          &(struct act){ .operation = "rename",
+		                         .node = from,
+		                         .tenant = name,
+		                         .text = new_name,
+		                         .text_len = strlen(new_name),
+		                         .is_name = true });
 	return rc < 0 ? tree_fail(t, who, from, rc, &e) : 0;
 }
 

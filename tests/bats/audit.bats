@@ -73,6 +73,21 @@ has_not() { # PATTERN
         grep -q '"pid":[1-9]' "$MNT/audit"
 }
 
+@test "a tenant that is renamed, and one that is purged in the background" {
+    mv "$T" "$MNT/tenants/b"
+    has "admin acme rename tenants ok b - 0"
+    mkdir "$T"
+    run mv "$T" "$MNT/tenants/b"
+    run mv -T "$T" "$MNT/tenants/b"
+    has "admin - rename tenants ENOTEMPTY - - 0"
+    write "$T/quota" "retention_s 0"
+    write "$T/status" pending-deletion
+    purged() { grep -q '"tenant":"acme","operation":"purge","outcome":"ok"' "$MNT/audit"; }
+    poll 20 purged
+    run ls "$MNT/tenants"
+    assert_output b
+}
+
 @test "refusals: by a limit, by a status; other failures are none" {
     write "$T/quota" "max_vectors 1
 max_results 2"

@@ -62,6 +62,13 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 	return 0;
 }
 
+static uint64_t n_told; /* queries, to the audit */
+
+void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64_t count)
+{
+	n_told += count;
+}
+
 /* ---- a handle on query ---- */
 
 static struct tree tree;
