@@ -8,6 +8,8 @@ BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/ruvectorfs
 SBINDIR ?= /sbin
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 VERSION := $(shell sed -n 's/^.define RUVECTORFS_VERSION "\(.*\)"/\1/p' src/base/version.h)
 CLANG ?= clang
 CLANG_FORMAT ?= clang-format
@@ -57,7 +59,7 @@ SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] t
 
 .DEFAULT_GOAL := all
 .PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
-	coverage bench bench-peers bench-plot demo install uninstall dist clean help
+	coverage bench bench-peers bench-plot demo install install-files uninstall dist clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -210,20 +212,28 @@ MAN1 := $(wildcard docs/man/*.1)
 MAN5 := $(wildcard docs/man/*.5)
 MAN8 := $(wildcard docs/man/*.8)
 
-install: all ## programs to BINDIR, the mount helper to SBINDIR, manuals and documents
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(DOCDIR)
+COMPLETED := ruvectorfs mount.ruvectorfs ruvector-bench ruvector-embed ruvectorctl
+
+install: all ## programs to BINDIR, the mount helper to SBINDIR, manuals, documents and completion
+	@$(MAKE) -s --no-print-directory install-files
+
+install-files:
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(DOCDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR)
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(BINDIR)
 	install -m 755 tools/mount.ruvectorfs $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
 	$(if $(DOCS),install -m 644 $(DOCS) $(DESTDIR)$(DOCDIR))
 	$(if $(MAN1),install -d $(DESTDIR)$(MANDIR)/man1 && install -m 644 $(MAN1) $(DESTDIR)$(MANDIR)/man1)
 	$(if $(MAN5),install -d $(DESTDIR)$(MANDIR)/man5 && install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5)
 	$(if $(MAN8),install -d $(DESTDIR)$(MANDIR)/man8 && install -m 644 $(MAN8) $(DESTDIR)$(MANDIR)/man8)
+	install -m 644 tools/completion/_ruvectorfs $(DESTDIR)$(ZSHDIR)
+	for p in $(COMPLETED); do install -m 644 tools/completion/ruvectorfs.bash $(DESTDIR)$(BASHDIR)/$$p || exit 1; done
 
 uninstall: ## what install put there
 	rm -f $(patsubst $(BIN)/%,$(DESTDIR)$(BINDIR)/%,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
 	rm -f $(MAN1:docs/man/%=$(DESTDIR)$(MANDIR)/man1/%) $(MAN5:docs/man/%=$(DESTDIR)$(MANDIR)/man5/%) \
 		$(MAN8:docs/man/%=$(DESTDIR)$(MANDIR)/man8/%)
 	rm -f $(patsubst %,$(DESTDIR)$(DOCDIR)/%,$(notdir $(DOCS)))
+	rm -f $(COMPLETED:%=$(DESTDIR)$(BASHDIR)/%) $(DESTDIR)$(ZSHDIR)/_ruvectorfs
 	-rmdir $(DESTDIR)$(DOCDIR)
 
 dist: ## ruvectorfs-VERSION.tar.gz of what is committed
