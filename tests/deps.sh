@@ -3,12 +3,12 @@
 set -eu
 
 build="make gcc libc6-dev pkg-config libfuse3-dev fuse3 libsqlite3-dev libsimde-dev libjansson-dev"
-test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc gnuplot-nox zsh"
+test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc gnuplot-nox zsh curl jq python3-numpy"
 
 # Packages that another one stands in for.
 is_there() {
     case $1 in
-    busybox | rsync | python3 | sqlite3 | bats | make | gcc | zsh) command -v "$1" > /dev/null && return ;;
+    busybox | rsync | python3 | sqlite3 | bats | make | gcc | zsh | curl | jq) command -v "$1" > /dev/null && return ;;
     pkg-config) command -v pkg-config > /dev/null && return ;;
     attr) command -v setfattr > /dev/null && return ;;
     procps) command -v ps > /dev/null && return ;;

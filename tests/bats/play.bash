@@ -18,13 +18,13 @@ play_setup() {
     mkdir "$OUT"
 }
 
-# The section is that of "## TITLE", up to the next one ("": what stands before the first). Before each line stands a word:
+# The section is that of "## TITLE", up to the next one ("": what stands before the first, "*": all). Before each line stands a word:
 # "shown" a command after "$ ", "more" a further line of it, "output" what follows it, "quiet" a command whose output is not
 # shown, "file" the name of a file, "text" a line of it.
 code_of() { # FILE TITLE
     awk -v title="$2" '
         !fenced && /^## / { section = substr($0, 4) }
-        section != title { next }
+        section != title && title != "*" { next }
         /^```/ {
             fenced = !fenced
             after_dollar = 0
@@ -73,13 +73,23 @@ play() {
 }
 
 play_in_bash() {
-    OUT=$OUT timeout -k 5 "${PLAY_SECONDS:-60}" bash -c "$(declare -f play); play" bash 3>&-
+    OUT=$OUT LC_ALL=C.UTF-8 timeout -k 5 "${PLAY_SECONDS:-60}" bash -c "$(declare -f play); play" bash 3>&-
 }
 
 # The last digits of a distance depend on the processor, times on everything; an interactive shell names no line.
 normal() { # FILE
     sed -e 's/^[a-z]*: line [0-9]*: /bash: /' -e 's/^seconds [0-9.]*$/seconds S/' "$1" | awk -F '\t' -v OFS='\t' '
-        { for (i = 1; i <= NF; i++) if ($i ~ /^-?[0-9]+\.[0-9]+$/) $i = sprintf("%.6f", $i); print }'
+        function rounded(x) { return sprintf("%.5f", (x + 0) * (x + 0) < 1e-10 ? 0 : x) }
+        {
+            for (i = 2; i <= NF; i++) if ($i ~ /^-?[0-9.]+(e-?[0-9]+)?$/) $i = rounded($i)
+            rest = $0
+            line = ""
+            while (match(rest, /"distance":[-0-9.e]+/)) {
+                line = line substr(rest, 1, RSTART + 10) rounded(substr(rest, RSTART + 11, RLENGTH - 11))
+                rest = substr(rest, RSTART + RLENGTH)
+            }
+            print line rest
+        }'
 }
 
 says_what_is_shown() {
