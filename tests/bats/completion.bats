@@ -71,10 +71,12 @@ END
     assert_equal "$(offers ruvector-bench index --metric '')" "cosine ip l2"
     assert_equal "$(offers ruvector-bench mount --form tw)" two-files
     assert_equal "$(offers ruvector-embed -f j)" jsonl
-    assert_equal "$(offers ruvectorfs -o '')" "allow_other ro threads= tier="
-    assert_equal "$(offers ruvectorfs -o allow_other,t)" "allow_other,threads= allow_other,tier="
+    options=$(ruvectorfs --help | sed -n 's/^  -o \([a-z_]*=\{0,1\}\).*/\1/p' | sort | xargs)
+    assert_equal "$(offers ruvectorfs -o '')" "$options"
+    assert_equal "$(offers ruvectorfs -o allow_other,ti)" "allow_other,tier="
     assert_equal "$(offers ruvectorfs -o tier = '')" "free pro unlimited"
     assert_equal "$(offers ruvectorfs -o ro,tier = p)" pro
+    assert_equal "$(offers ruvectorfs -o audit_level =)" "admin data refusals"
     assert_equal "$(offers ruvectorfs d)" dir
     assert_equal "$(offers ruvectorfs b)" ""
     assert_equal "$(offers ruvector-bench index --base b)" base.fvecs

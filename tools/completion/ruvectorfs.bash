@@ -36,6 +36,14 @@ _ruvectorfs_words() { # WORD...
     mapfile -t COMPREPLY < <(compgen -W "$*" -- "$cur")
 }
 
+# The value of a mount option, the last of the words separated by commas.
+_ruvectorfs_key_value() { # WORDS
+    case ${1##*,} in
+    tier) _ruvectorfs_words free pro unlimited ;;
+    audit_level) _ruvectorfs_words admin refusals data ;;
+    esac
+}
+
 # Whether the word before takes a value, and then that.
 _ruvectorfs_value() { # CMD PREVIOUS
     case $1:$2 in
@@ -54,9 +62,12 @@ _ruvectorfs() {
     local cmd=$1 cur=$2 prev=$3 sub=
     COMPREPLY=()
     # the "=" of tier=pro is a word of its own
-    if [[ $cur == = || $prev == = ]]; then
-        [ "$cur" != = ] || cur=
-        [[ ${COMP_WORDS[*]:0:COMP_CWORD} != *tier* ]] || _ruvectorfs_words free pro unlimited
+    if [[ $cur == = ]]; then
+        cur=
+        _ruvectorfs_key_value "$prev"
+        return
+    elif [[ $prev == = ]]; then
+        _ruvectorfs_key_value "${COMP_WORDS[COMP_CWORD - 2]}"
         return
     fi
     _ruvectorfs_value "${cmd##*/}" "$prev" && return
