@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mount/ops.h"
@@ -26,9 +27,35 @@ static struct tree *tree_of(fuse_req_t req)
 	return mount_of(req)->tree;
 }
 
+/* ---- interrupts ---- */
+
+static void interrupted(fuse_req_t req, void *data)
+{
+	struct interrupt_watch *w = data;
+
+	w->wake(w);
+}
+
+static bool interrupt_came(void *ctx)
+{
+	fuse_req_t req = ctx;
+
+	return fuse_req_interrupted(req) || fuse_session_exited(mount_of(req)->session);
+}
+
+static void watch_interrupt(void *ctx, struct interrupt_watch *w)
+{
+	fuse_req_interrupt_func(ctx, w ? interrupted : NULL, w);
+}
+
+static const struct interrupt_source interrupts = { interrupt_came, watch_interrupt };
+
+/* What this thread does from now on is for that request. */
 static struct caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *c = fuse_req_ctx(req);
+
+	interrupt_set(&interrupts, req, true);
 
 	return (struct caller){ .tid = c->pid, .uid = c->uid, .gid = c->gid, .umask = c->umask };
 }
@@ -310,6 +337,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+	interrupt_set(NULL, NULL, false); /* nobody is there to be told */
 	tree_release(tree_of(req), fi->fh);
 	reply(req, __func__, 0);
 }

@@ -172,7 +172,8 @@ static int serve(struct running *r)
 	if (!config)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(config, 0);
-	fuse_loop_cfg_set_max_threads(config, threads);
+	/* Who waits for a limit to let it go on must not keep others from being served. */
+	fuse_loop_cfg_set_max_threads(config, threads + WAITERS_MAX);
 	fuse_loop_cfg_set_idle_threads(config,
 	                               threads < MAX_IDLE_THREADS ? threads : MAX_IDLE_THREADS);
 	rc = fuse_session_loop_mt(r->mount.session, config);

@@ -295,7 +295,7 @@ int tenants_set_quota(struct tenants *ts, uint32_t number, const char *text, siz
 	}
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
-		t->quota = q;
+		tenant_take_quota_locked(ts, t, &q);
 		life_changed_locked(ts);
 		mutex_unlock(&ts->lock);
 	}

@@ -18,6 +18,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "tenant/admit.h"
 
 static int load_tenants(struct tenants *ts, struct err *e)
 {
@@ -187,6 +188,9 @@ static int load(struct tenants *ts, struct err *e)
 		rc = load_collections(ts, e);
 	if (rc < 0)
 		return rc;
+	rc = on_limit_load(ts, e);
+	if (rc < 0)
+		return rc;
 	load_statuses(ts);
 	load_dir_owner(ts);
 	settings_load(ts);
@@ -204,6 +208,8 @@ static int init(struct tenants *ts, const struct tenants_options *o, struct err 
 {
 	const char *tier = o->tier ? o->tier : "unlimited";
 
+	mutex_init(&ts->waiting.lock);
+	cond_init(&ts->waiting.changed);
 	mutex_init(&ts->change);
 	mutex_init(&ts->lock);
 	cond_init(&ts->wake);
@@ -268,6 +274,8 @@ void tenants_close(struct tenants *ts)
 	cond_destroy(&ts->wake);
 	mutex_destroy(&ts->lock);
 	mutex_destroy(&ts->change);
+	cond_destroy(&ts->waiting.changed);
+	mutex_destroy(&ts->waiting.lock);
 	mem_free(ts->data);
 	mem_free(ts);
 }

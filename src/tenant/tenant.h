@@ -28,6 +28,12 @@ enum tenant_status { TENANT_ACTIVE, TENANT_READONLY, TENANT_SUSPENDED, TENANT_PE
 const char *tenant_status_name(enum tenant_status s);
 bool tenant_status_parse(const char *s, size_t n, enum tenant_status *ret);
 
+/*
+ * Calls that wait because of a limit (on_limit wait) at once; the threads that serve requests
+ * have to be so many more.
+ */
+#define WAITERS_MAX 64
+
 struct tenants_options {
 	const char *data; /* DATA, which exists and is locked by the caller */
 	bool read_only;
@@ -146,7 +152,8 @@ struct tenant_batch;
 int tenant_batch_begin(struct tenants *ts, uint32_t cid, struct tenant_batch **ret, struct err *e);
 /*
  * -EDQUOT when committed + reserved + 1 exceeds max_vectors, or bytes max_bytes; what replaces a
- * stored vector is not refused for its number. -E2BIG above max_dimension. Reservations of replaced
+ * stored vector is not refused for its number. -E2BIG above max_dimension. -EAGAIN by
+ * max_write_rate, or it waits: -EINTR. Reservations and tokens of replaced
  * and rejected vectors return at the end of the batch. Status is checked on every call.
  */
 int tenant_batch_add(struct tenant_batch *b, const struct record *r, struct err *e);
@@ -169,11 +176,18 @@ int tenant_remove_all(struct inside *in, uint64_t *ret_removed, struct err *e);
 /* ---- asking ---- */
 /*
  * engine_search with max_results checked (-ERANGE), counted and timed. n_before: queries of this
- * exchange so far (max_batch: -E2BIG). A query that names no k gets the collection's, as far as
+ * exchange so far (max_batch: -E2BIG). -EAGAIN by max_qps and max_concurrent, or it waits: -EINTR. A query that names no k gets the collection's, as far as
  * max_results allows.
  */
 int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
                   struct err *e);
+
+/*
+ * What a call does that comes too early for max_qps, max_write_rate or max_concurrent: it waits
+ * for its turn, or is refused (the default). A collection's own, persistent. -ENODEV.
+ */
+int tenant_on_limit(struct tenants *ts, uint32_t cid, bool *ret_waits);
+int tenant_set_on_limit(struct inside *in, bool waits, struct err *e);
 
 /* ---- figures ---- */
 /* Counts a failed operation of a client; refusals by a limit are counted where they happen. */

@@ -21,8 +21,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/mem.h"
+#include "tenant/admit.h"
 
 struct tenant_batch {
 	struct inside in;
@@ -30,6 +32,8 @@ struct tenant_batch {
 	struct claim claim;
 	size_t max_rows; /* as of the last add */
 	bool failed;     /* an add failed after the engine had taken the row: only abort is left */
+	uint64_t tokens; /* of max_write_rate, to be returned unless it commits */
+	uint64_t per_s;  /* max_write_rate as of the last add */
 };
 
 struct need {
@@ -270,11 +274,46 @@ static int settle_bytes(struct tenant_batch *b, const struct quota *q, const str
 	return refused(b->in.tenant, QUOTA_MAX_BYTES, q->max[QUOTA_MAX_BYTES], e);
 }
 
+/* A token of max_write_rate. */
+static int pay(struct tenant_batch *b, const struct quota *q, struct err *e)
+{
+	struct tenants *ts = b->in.tenant->ts;
+	struct admission a;
+	int rc;
+
+	b->per_s = q->max[QUOTA_MAX_WRITE_RATE];
+	if (b->per_s == QUOTA_UNLIMITED)
+		return 0;
+	memcpy(a.max, q->max, sizeof(a.max));
+	mutex_lock(&ts->lock);
+	a.waits = b->in.collection->waits;
+	mutex_unlock(&ts->lock);
+	rc = admit_vector(&b->in, &a, e);
+	if (rc == 0)
+		b->tokens++;
+	return rc;
+}
+
+static int add_paid(struct tenant_batch *b, const struct quota *q, const struct record *r,
+                    struct err *e)
+{
+	struct taken taken;
+	uint64_t bytes = 0;
+	int rc = claim(b, q, r, &taken, e);
+
+	if (rc < 0)
+		return rc;
+	rc = engine_batch_add(b->batch, r, &bytes, e);
+	if (rc < 0) {
+		give_back(b, r, &taken);
+		return rc;
+	}
+	return settle_bytes(b, q, r, &taken, bytes, e);
+}
+
 int tenant_batch_add(struct tenant_batch *b, const struct record *r, struct err *e)
 {
 	struct quota q;
-	struct taken taken;
-	uint64_t bytes = 0;
 	int rc = check(b, &q, e);
 
 	if (rc < 0)
@@ -285,15 +324,8 @@ int tenant_batch_add(struct tenant_batch *b, const struct record *r, struct err 
 		return err_set(e, -E2BIG, "%zu dimensions, max_dimension is %" PRIu64, r->dim,
 		               q.max[QUOTA_MAX_DIMENSION]);
 	}
-	rc = claim(b, &q, r, &taken, e);
-	if (rc < 0)
-		return rc;
-	rc = engine_batch_add(b->batch, r, &bytes, e);
-	if (rc < 0) {
-		give_back(b, r, &taken);
-		return rc;
-	}
-	return settle_bytes(b, &q, r, &taken, bytes, e);
+	rc = pay(b, &q, e);
+	return rc < 0 ? rc : add_paid(b, &q, r, e);
 }
 
 size_t tenant_batch_rows(const struct tenant_batch *b)
@@ -306,8 +338,10 @@ bool tenant_batch_full(const struct tenant_batch *b)
 	return engine_batch_rows(b->batch) >= b->max_rows;
 }
 
-static void end(struct tenant_batch *b)
+static void end(struct tenant_batch *b, bool committed)
 {
+	if (!committed)
+		admit_vectors_return(b->in.tenant, b->per_s, b->tokens);
 	tenant_leave(&b->in);
 	mem_free(b);
 }
@@ -368,7 +402,7 @@ int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct rec
 	rwlock_read_unlock(&t->gate);
 	if (rc >= 0 && !ret->duplicate)
 		count_work(b->in.collection, COUNT_INSERTS, ret->accepted);
-	end(b);
+	end(b, rc == 0);
 	return rc;
 }
 
@@ -378,5 +412,5 @@ void tenant_batch_abort(struct tenant_batch *b)
 		return;
 	engine_batch_abort(b->batch);
 	return_claims(b);
-	end(b);
+	end(b, false);
 }

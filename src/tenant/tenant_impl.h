@@ -25,6 +25,7 @@
 #include "base/map.h"
 #include "store/registry_db.h"
 #include "tenant/counters.h"
+#include "tenant/rate.h"
 #include "tenant/settings.h"
 #include "tenant/tenant.h"
 
@@ -57,6 +58,7 @@ struct collection {
 	struct tenant *tenant;               /* const */
 	struct collection *next;             /* ts->lock; of the tenant, removed ones too */
 	enum tenant_status status;           /* ts->lock; its own, beside the tenant's */
+	bool waits;                          /* ts->lock; on_limit of its config */
 	bool removed;                        /* ts->lock */
 	struct activity activity;
 };
@@ -104,7 +106,18 @@ struct tenant {
 	struct mutex quota_lock;
 	struct claim claims;                /* quota_lock; sums over open batches */
 	_Atomic uint64_t rejected[QUOTA_N]; /* relaxed: statistic */
+	struct rate queries, vectors;       /* max_qps, max_write_rate */
+	_Atomic uint64_t searching;         /* counted while max_concurrent is set */
+	unsigned n_waiting;                 /* ts->waiting.lock */
 	struct watch watch;
+};
+
+/* Calls that wait for their turn: admit.c. */
+#define WAITERS_OF_TENANT (WAITERS_MAX / 4)
+struct waiting {
+	struct mutex lock;
+	struct cond changed;
+	_Atomic unsigned n; /* lock to change */
 };
 
 struct tenants {
@@ -121,6 +134,7 @@ struct tenants {
 	pthread_t keeper;
 	bool has_keeper;
 
+	struct waiting waiting;
 	struct mutex change;
 	struct mutex lock;
 	struct cond wake;       /* lock; the keeper has something to do */
@@ -153,6 +167,8 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt);
 void tenant_free(struct tenant *t);
 void tenant_to_registry_locked(const struct tenant *t, struct registry_tenant *ret);
 void tenant_info_locked(const struct tenant *t, struct tenant_info *ret);
+void tenant_take_quota_locked(struct tenants *ts, struct tenant *t, const struct quota *q)
+	REQUIRES(ts->lock);
 void quota_to_registry(const struct quota *q, struct registry_tenant *ret);
 /* -EEXIST. The tenant is found under the new name after the second. */
 int tenant_claim_name_locked(struct tenants *ts, struct tenant *t, const char *name, struct err *e)

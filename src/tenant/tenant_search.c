@@ -5,16 +5,18 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "tenant/admit.h"
 
-static void limits(const struct inside *in, uint64_t *ret_results, uint64_t *ret_batch)
+static void limits(const struct inside *in, struct admission *ret)
 {
 	struct tenants *ts = in->tenant->ts;
 
 	mutex_lock(&ts->lock);
-	*ret_results = in->tenant->quota.max[QUOTA_MAX_RESULTS];
-	*ret_batch = in->tenant->quota.max[QUOTA_MAX_BATCH];
+	memcpy(ret->max, in->tenant->quota.max, sizeof(ret->max));
+	ret->waits = in->collection->waits;
 	mutex_unlock(&ts->lock);
 }
 
@@ -49,24 +51,32 @@ static int choose_k(struct inside *in, struct query *q, uint64_t max_results, st
 	return 0;
 }
 
+static int search(struct inside *in, const struct query *q, struct answer *a, struct err *e)
+{
+	uint64_t began = clock_mono_ns();
+	int rc = engine_search(in->engine, in->cid, q, a, e);
+
+	if (rc >= 0)
+		count_query(in->collection, clock_mono_ns() - began);
+	return rc;
+}
+
 int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
                   struct err *e)
 {
 	struct query asked = *q;
-	uint64_t max_results;
-	uint64_t max_batch;
-	uint64_t began;
+	struct admission adm;
 	int rc;
 
-	limits(in, &max_results, &max_batch);
-	rc = refuse_batch(in, n_before, max_batch, e);
+	limits(in, &adm);
+	rc = refuse_batch(in, n_before, adm.max[QUOTA_MAX_BATCH], e);
 	if (rc == 0)
-		rc = choose_k(in, &asked, max_results, e);
+		rc = choose_k(in, &asked, adm.max[QUOTA_MAX_RESULTS], e);
+	if (rc == 0)
+		rc = admit_query(in, &adm, e);
 	if (rc < 0)
 		return rc;
-	began = clock_mono_ns();
-	rc = engine_search(in->engine, in->cid, &asked, a, e);
-	if (rc >= 0)
-		count_query(in->collection, clock_mono_ns() - began);
+	rc = search(in, &asked, a, e);
+	admit_query_end(in, &adm, rc >= 0);
 	return rc;
 }

@@ -336,6 +336,16 @@ void tenant_free(struct tenant *t)
 	mem_free(t);
 }
 
+/* A bucket's level means nothing under another rate. */
+void tenant_take_quota_locked(struct tenants *ts, struct tenant *t, const struct quota *q)
+{
+	if (q->max[QUOTA_MAX_QPS] != t->quota.max[QUOTA_MAX_QPS])
+		rate_reset(&t->queries);
+	if (q->max[QUOTA_MAX_WRITE_RATE] != t->quota.max[QUOTA_MAX_WRITE_RATE])
+		rate_reset(&t->vectors);
+	t->quota = *q;
+}
+
 void quota_to_registry(const struct quota *q, struct registry_tenant *ret)
 {
 	memcpy(ret->tier, q->tier, sizeof(ret->tier));

@@ -110,8 +110,12 @@ static int change(struct tenants *ts, const char *text, size_t n, struct err *e)
 		return rc;
 	mutex_lock(&ts->lock);
 	ts->tiers = *to;
-	for (size_t i = 0; i < ts->n; i++)
-		quota_follow(&ts->all[i]->quota, to);
+	for (size_t i = 0; i < ts->n; i++) {
+		struct quota q = ts->all[i]->quota;
+
+		quota_follow(&q, to);
+		tenant_take_quota_locked(ts, ts->all[i], &q);
+	}
 	life_changed_locked(ts);
 	mutex_unlock(&ts->lock);
 	return 0;

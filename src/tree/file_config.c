@@ -41,7 +41,13 @@ static const char *const durability_names[] = {
 	[DURABILITY_NONE] = "none",
 };
 
-static void render_config(const struct collection_config *c, struct buf *ret)
+/* What is written to the file: the engine's, and what tenant/ keeps of a collection. */
+struct settings {
+	struct collection_config c;
+	bool waits;
+};
+
+static void render_config(const struct collection_config *c, bool waits, struct buf *ret)
 {
 	buf_addf(ret, "dimension %" PRIu32 "\n", c->dimension);
 	buf_addf(ret, "metric %s\n", metric_name(c->metric));
@@ -52,31 +58,34 @@ static void render_config(const struct collection_config *c, struct buf *ret)
 	buf_addf(ret, "k %" PRIu32 "\n", c->k);
 	buf_addf(ret, "durability %s\n", durability_names[c->durability]);
 	buf_addf(ret, "receipts %" PRIu32 "\n", c->receipts);
+	buf_addf(ret, "on_limit %s\n", waits ? "wait" : "refuse");
 }
 
-static int get_config(struct inside *in, struct collection_config *ret, struct err *e)
+static int get_config(struct tree *t, struct inside *in, struct settings *ret, struct err *e)
 {
 	struct collection_info info;
 	int rc = engine_collection_info(in->engine, in->cid, &info);
 
+	if (rc == 0)
+		rc = tenant_on_limit(t->tenants, in->cid, &ret->waits);
 	if (rc < 0)
 		return err_set(e, rc, "the collection was removed");
-	*ret = info.config;
+	ret->c = info.config;
 	return 0;
 }
 
 static int render(struct tree *t, const struct caller *who, struct node n, struct buf *ret,
                   struct err *e)
 {
-	struct collection_config c;
+	struct settings s;
 	struct inside in;
 	int rc = tenant_enter(t->tenants, n.number, TENANT_READ, &in, e);
 
 	if (rc < 0)
 		return rc;
-	rc = get_config(&in, &c, e);
+	rc = get_config(t, &in, &s, e);
 	if (rc == 0)
-		render_config(&c, ret);
+		render_config(&s.c, s.waits, ret);
 	tenant_leave(&in);
 	return rc;
 }
@@ -139,8 +148,21 @@ static int set_durability(struct collection_config *c, const struct keyed_line *
 	return 0;
 }
 
-static int apply_line(struct collection_config *c, const struct keyed_line *l, struct err *e)
+static int set_on_limit(struct settings *s, const struct keyed_line *l, struct err *e)
 {
+	if (keyed_value_is(l, "refuse") || keyed_value_is(l, "default"))
+		s->waits = false;
+	else if (keyed_value_is(l, "wait"))
+		s->waits = true;
+	else
+		return err_set(e, -EINVAL, "on_limit is one of refuse, wait");
+	return 0;
+}
+
+static int apply_line(struct settings *s, const struct keyed_line *l, struct err *e)
+{
+	struct collection_config *c = &s->c;
+
 	for (size_t i = 0; i < N_NUMBERS; i++)
 		if (keyed_key_is(l, numbers[i].name))
 			return set_number(c, i, l, e);
@@ -151,14 +173,14 @@ static int apply_line(struct collection_config *c, const struct keyed_line *l, s
 	if (keyed_key_is(l, "durability"))
 		return set_durability(c, l, e);
 	if (keyed_key_is(l, "on_limit"))
-		return err_set(e, -EINVAL, "on_limit is not supported yet, a later version has it");
+		return set_on_limit(s, l, e);
 	return keyed_unknown(l,
 	                     "dimension, metric, m, ef_construction, quantization, ef_search, k, "
-	                     "durability, receipts",
+	                     "durability, receipts, on_limit",
 	                     e);
 }
 
-static int apply(struct collection_config *c, const char *text, size_t n, struct err *e)
+static int apply(struct settings *s, const char *text, size_t n, struct err *e)
 {
 	struct keyed lines;
 	struct keyed_line l;
@@ -166,7 +188,7 @@ static int apply(struct collection_config *c, const char *text, size_t n, struct
 
 	keyed_init(&lines, text, n);
 	while ((rc = keyed_next(&lines, &l, e)) > 0) {
-		rc = apply_line(c, &l, e);
+		rc = apply_line(s, &l, e);
 		if (rc < 0)
 			return rc;
 	}
@@ -194,23 +216,23 @@ static int check_quota(struct tree *t, uint32_t cid, const struct collection_con
 
 static int configure(struct tree *t, struct inside *in, const char *text, size_t n, struct err *e)
 {
-	struct collection_config from;
-	struct collection_config to;
+	struct settings from;
+	struct settings to;
 	int rc = -EBUSY;
 
 	/* A first vector may set the dimension between the look and the change. */
 	for (int i = 0; i < TRIES && rc == -EBUSY; i++) {
-		rc = get_config(in, &from, e);
+		rc = get_config(t, in, &from, e);
 		if (rc < 0)
 			return rc;
 		to = from;
 		rc = apply(&to, text, n, e);
 		if (rc == 0)
-			rc = check_quota(t, in->cid, &from, &to, e);
+			rc = check_quota(t, in->cid, &from.c, &to.c, e);
 		if (rc == 0)
-			rc = engine_collection_configure(in->engine, in->cid, &to, e);
+			rc = engine_collection_configure(in->engine, in->cid, &to.c, e);
 	}
-	return rc;
+	return rc < 0 ? rc : tenant_set_on_limit(in, to.waits, e);
 }
 
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,

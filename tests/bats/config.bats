@@ -29,7 +29,8 @@ quantization auto
 ef_search 64
 k 10
 durability commit
-receipts 1024"
+receipts 1024
+on_limit refuse"
 }
 
 @test "any time: ef_search, k, durability, receipts" {
