@@ -1,5 +1,5 @@
 /*
- * num.c: decimal to float and back, mostly in double arithmetic.
+ * num.c: decimal to float, mostly in double arithmetic, and whole numbers.
  *
  * Parsing departs from Clinger's fast path, which wants exact operands: up to 19 digits (as a
  * 64-bit integer) are scaled by a table's power of ten in double, which is wrong by at most
@@ -8,16 +8,12 @@
  * How many digits a fraction has cannot be predicted, so sixteen bytes are read at once and their
  * digits counted and converted without a branch (as 64-bit words of eight lanes).
  *
- * Printing looks for the fewest digits inside the interval of decimals that read back as v, scaled
- * to nine digits. Where the double's error could change the answer, printf and strtof decide.
- *
  * No locale: strtof sees digits and an exponent only, never a decimal point.
  */
 #include "base/num.h"
 
 #include <endian.h>
 #include <float.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,210 +253,6 @@ const char *num_parse_float(const char *s, const char *end, float *ret)
 	bits |= (uint32_t)t.negative << 31;
 	memcpy(ret, &bits, sizeof(bits));
 	return p;
-}
-
-/* digits * 10^exp10, no zero at the end of digits. */
-struct decimal {
-	uint32_t digits;
-	int n_digits;
-	int exp10;
-};
-
-static struct decimal make_decimal(uint64_t digits, int exp10)
-{
-	struct decimal d = { 0, 1, exp10 };
-
-	while (digits % 10 == 0) {
-		digits /= 10;
-		d.exp10++;
-	}
-	d.digits = (uint32_t)digits;
-	while (digits >= 10) {
-		digits /= 10;
-		d.n_digits++;
-	}
-	return d;
-}
-
-static bool reads_back(uint64_t digits, int exp10, float v)
-{
-	char text[40];
-
-	snprintf(text, sizeof(text), "%llue%d", (unsigned long long)digits, exp10);
-	return strtof(text, NULL) == v;
-}
-
-/*
- * At powers of two the floats below lie closer than those above, so the next decimal above may read
- * back where the nearest, below, does not.
- */
-static struct decimal shortest_slowly(float v)
-{
-	for (int n = 1;; n++) {
-		char text[40], *e;
-		uint64_t digits;
-		int exp10;
-
-		snprintf(text, sizeof(text), "%.*e", n - 1, (double)v);
-		e = strchr(text, 'e');
-		exp10 = atoi(e + 1) - (n - 1);
-		digits = 0;
-		for (const char *p = text; p < e; p++)
-			if (is_digit(*p)) /* the point may look like anything */
-				digits = digits * 10 + (uint64_t)(*p - '0');
-		if (n == 9 || reads_back(digits, exp10, v))
-			return make_decimal(digits, exp10);
-		if (reads_back(digits + 1, exp10, v))
-			return make_decimal(digits + 1, exp10);
-	}
-}
-
-/* ldexp(1, exp2) without the call. */
-static double power_of_two(int exp2)
-{
-	uint64_t bits = (uint64_t)(exp2 + 1023) << 52;
-	double d;
-
-	memcpy(&d, &bits, sizeof(d));
-	return d;
-}
-
-static double scale(double a, int exp10)
-{
-	return exp10 < 0 ? a / power_of_ten[-exp10] : a * power_of_ten[exp10];
-}
-
-/*
- * v > 0 and normal. a is v in units of 10^-exp10, nine digits before the point, wrong by 1e-7; half
- * is half the distance to the next float. false when that error could matter.
- */
-static bool shortest_fast(float v, struct decimal *ret)
-{
-	static const uint32_t step[] = { 1000, 100, 10, 1 };
-	const double unsure = 1e-5;
-	double a, half;
-	int exp2, exp10;
-	uint32_t bits;
-
-	memcpy(&bits, &v, sizeof(bits));
-	exp2 = (int)(bits >> 23) - 127;
-	exp10 = 8 - (exp2 * 1233 >> 12); /* log10(2) = 1233 / 4096 */
-	if (exp10 > 22 || exp10 < -21)
-		return false;
-	a = scale(v, exp10);
-	if (a >= 1e9)
-		a = scale(v, --exp10);
-	half = scale(power_of_two(exp2 - 24), exp10);
-	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++) {
-		uint64_t candidate = (uint64_t)(a / step[i] + 0.5) * step[i];
-		double off = fabs((double)candidate - a);
-
-		if ((bits & 0x7fffff) == 0 && off > half / 2 - unsure)
-			return false; /* power of two */
-		if (off > half + unsure)
-			continue;
-		if (off > half - unsure || fabs(off - 0.5 * step[i]) < unsure)
-			return false;
-		*ret = make_decimal(candidate, -exp10);
-		return true;
-	}
-	return false;
-}
-
-/* v is finite, > 0. */
-static struct decimal shortest(float v)
-{
-	struct decimal d;
-
-	return v >= FLT_MIN && shortest_fast(v, &d) ? d : shortest_slowly(v);
-}
-
-/* point, here and below: digits before the point, <= 0 when zeros lead. */
-static bool is_plain(const struct decimal *d)
-{
-	int point = d->n_digits + d->exp10;
-
-	return point > -4 && point <= 16;
-}
-
-static size_t decimal_length(const struct decimal *d)
-{
-	int point = d->n_digits + d->exp10;
-
-	if (!is_plain(d)) /* d.ddde-07: exponents of floats have two digits */
-		return (size_t)(d->n_digits + (d->n_digits > 1) + 4);
-	if (point <= 0)
-		return (size_t)(2 - point + d->n_digits);
-	return (size_t)(d->exp10 >= 0 ? point : d->n_digits + 1);
-}
-
-static void put_digits(char *p, uint32_t digits, int n)
-{
-	while (n > 0) {
-		p[--n] = (char)('0' + digits % 10);
-		digits /= 10;
-	}
-}
-
-static char *put_plain(char *p, const struct decimal *d)
-{
-	int point = d->n_digits + d->exp10;
-
-	if (point <= 0) {
-		memcpy(p, "0.000000", 8);
-		p += 2 - point;
-		put_digits(p, d->digits, d->n_digits);
-		return p + d->n_digits;
-	}
-	put_digits(p, d->digits, d->n_digits);
-	if (d->exp10 >= 0) {
-		memset(p + d->n_digits, '0', (size_t)d->exp10);
-		return p + point;
-	}
-	memmove(p + point + 1, p + point, (size_t)(d->n_digits - point));
-	p[point] = '.';
-	return p + d->n_digits + 1;
-}
-
-static char *put_scientific(char *p, const struct decimal *d)
-{
-	int e = d->n_digits + d->exp10 - 1;
-
-	put_digits(p + 1, d->digits, d->n_digits);
-	p[0] = p[1];
-	p[1] = '.';
-	p += d->n_digits > 1 ? d->n_digits + 1 : 1;
-	*p++ = 'e';
-	*p++ = e < 0 ? '-' : '+';
-	put_digits(p, (uint32_t)abs(e), 2);
-	return p + 2;
-}
-
-size_t num_format_float(char out[NUM_FLOAT_MAX], float v)
-{
-	struct decimal d;
-	char *p = out;
-
-	if (signbit(v))
-		*p++ = '-';
-	if (v == 0) {
-		*p++ = '0';
-		return (size_t)(p - out);
-	}
-	d = shortest(fabsf(v));
-	p = is_plain(&d) ? put_plain(p, &d) : put_scientific(p, &d);
-	return (size_t)(p - out);
-}
-
-size_t num_float_length(float v)
-{
-	size_t sign = signbit(v) ? 1 : 0;
-	struct decimal d;
-
-	if (v == 0)
-		return sign + 1;
-	d = shortest(fabsf(v));
-	return sign + decimal_length(&d);
 }
 
 bool num_parse_u64(const char *s, size_t n, uint64_t *ret)
