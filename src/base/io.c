@@ -71,6 +71,11 @@ int io_sync(int fd)
 	return 0;
 }
 
+void io_begin_sync(int fd, uint64_t off, uint64_t n)
+{
+	(void)sync_file_range(fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
+}
+
 int io_sync_dir(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -2,7 +2,8 @@
  * segment.c: opening, appending to and reading a file of float rows.
  *
  * An append reserves its place by moving `end` (lock: space), builds the extent in memory,
- * writes it with one pwrite and maps it. A write that failed gives its place back when nothing
+ * writes it with one pwrite, has the disk begin with it (the sync at the end of a large batch
+ * would take longer than the batch) and maps it. A write that failed gives its place back when nothing
  * was reserved behind it (the file is cut), otherwise the hole is punched out; either way
  * readers never look there, because no row points to it.
  *
@@ -462,6 +463,7 @@ int segment_append(struct segment *g, const struct extent_in *in, uint64_t *ret_
 		give_back(g, *ret_off, b.length);
 		return err_nomem(e);
 	}
+	io_begin_sync(g->fd, *ret_off, b.length);
 	raise_written(g, *ret_off + b.length);
 	for (size_t i = 0; i < in->n; i++)
 		in->rows[i].off = *ret_off + sizeof(b) + i * row_bytes;

@@ -7,8 +7,8 @@
  * widens sendfile's reads to whole pages and throws away what nobody asked for: they get zeros
  * there.
  *
- * Locks: the exchange's, inside its handle's; under it the callers', and the tenant's and
- * below. One holds it from before an exchange is posted until its queries ran, so that nobody
+ * Locks: the exchange's, inside its handle's; under it the callers', spare_lock, and the tenant's
+ * and below. One holds it from before an exchange is posted until its queries ran, so that nobody
  * finds an exchange without them.
  */
 #include "tree/exchange.h"
@@ -25,6 +25,7 @@
 #define PAGE       4096u
 #define KEEP_ASKED LIMIT_LINE /* bytes of the query that can be read back at least */
 #define KEEP_ROOM  (1u << 20) /* of the answers, for the next exchange */
+#define SPARE_FROM (64u << 10)
 
 struct exchange {
 	struct post post; /* first; text and error: lock */
@@ -142,13 +143,49 @@ static int fail_locked(struct exchange *ex, int rc, const struct err *e) REQUIRE
 	return rc;
 }
 
-static void keep_asked_locked(struct exchange *ex, const void *p, size_t n) REQUIRES(ex->lock)
+/* Large batches come in exchanges of their own, and fresh memory costs a page fault every 4 KiB. */
+static void take_spare_locked(struct tree *t, struct exchange *ex, size_t n) REQUIRES(ex->lock)
 {
+	if (ex->asked.cap > 0 || n < SPARE_FROM)
+		return;
+	mutex_lock(&t->spare_lock);
+	ex->asked = t->spare;
+	t->spare = (struct buf)BUF_INIT;
+	mutex_unlock(&t->spare_lock);
+}
+
+static void release_asked_locked(struct tree *t, struct exchange *ex) REQUIRES(ex->lock)
+{
+	mutex_lock(&t->spare_lock);
+	if (ex->asked.cap > t->spare.cap && ex->asked.cap >= SPARE_FROM) {
+		struct buf swap = t->spare;
+
+		t->spare = ex->asked;
+		ex->asked = swap;
+		buf_clear(&t->spare);
+	}
+	mutex_unlock(&t->spare_lock);
+	buf_release(&ex->asked);
+}
+
+static void keep_asked_locked(struct tree *t, struct exchange *ex, const char *p, size_t n)
+	REQUIRES(ex->lock)
+{
+	size_t len = ex->asked.len;
+
 	ex->end += n;
+	take_spare_locked(t, ex, n);
+	/* Up to twice what has to be kept, so that dropping is rare. */
+	if (n >= 2 * KEEP_ASKED) {
+		p += n - KEEP_ASKED;
+		n = KEEP_ASKED;
+		buf_clear(&ex->asked);
+	} else if (len + n > 2 * KEEP_ASKED) {
+		size_t keep = n < KEEP_ASKED ? KEEP_ASKED - n : 0;
+
+		buf_drop_front(&ex->asked, keep < len ? len - keep : 0);
+	}
 	buf_add(&ex->asked, p, n);
-	/* Twice the room, so that dropping is rare. */
-	if (ex->asked.len > 2 * KEEP_ASKED)
-		buf_drop_front(&ex->asked, ex->asked.len - KEEP_ASKED);
 }
 
 /*
@@ -187,7 +224,7 @@ static int write_locked(struct tree *t, struct exchange *ex, const struct lineag
 		ex->shared = true;
 	ex->lineage = *l;
 	callers_post(t->callers, l, ex->cid, POST_ANSWER, &ex->post);
-	keep_asked_locked(ex, p, n);
+	keep_asked_locked(t, ex, p, n);
 	return buf_failed(&ex->asked) ? err_nomem(e) : run_locked(t, ex, p, n, e);
 }
 
@@ -361,7 +398,7 @@ static void close_locked(struct tree *t, struct exchange *ex) REQUIRES(ex->lock)
 		query_parser_free(ex->parser);
 		ex->parser = NULL;
 	}
-	buf_release(&ex->asked);
+	release_asked_locked(t, ex);
 	callers_account(t->callers, &ex->post, ex->post.text.cap);
 }
 

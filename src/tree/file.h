@@ -20,7 +20,9 @@ struct tree {
 	struct snapshots *snapshots; /* sizes of open snapshots by node: handle.h */
 	struct live *live;           /* receipts of files being written: live.h */
 	struct mutex metadata_lock;  /* setxattr is read, change, write */
-	uint64_t started_ns;         /* wall clock: the times of files that have none */
+	struct mutex spare_lock;
+	struct buf spare;    /* spare_lock: memory of a large batch that ended, for the next one */
+	uint64_t started_ns; /* wall clock: the times of files that have none */
 };
 
 /* One open file. Allocated by handle.c, found by its index. */

@@ -47,6 +47,7 @@ int tree_new(const struct tree_options *o, struct tree **ret, struct err *e)
 	t->tenants = o->tenants;
 	t->started_ns = clock_wall_ns();
 	mutex_init(&t->metadata_lock);
+	mutex_init(&t->spare_lock);
 	rc = tree_init(t, e);
 	if (rc < 0) {
 		tree_free(t);
@@ -78,6 +79,8 @@ void tree_free(struct tree *t)
 	snapshots_free(t->snapshots);
 	handles_free(t->handles);
 	callers_free(t->callers);
+	buf_release(&t->spare);
+	mutex_destroy(&t->spare_lock);
 	mutex_destroy(&t->metadata_lock);
 	mem_free(t);
 }
