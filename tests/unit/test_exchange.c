@@ -108,6 +108,7 @@ static int stop(void **state)
 {
 	file_query.release(&tree, &handle);
 	callers_free(tree.callers);
+	buf_release(&tree.spare);
 	return 0;
 }
 
@@ -186,6 +187,52 @@ static void nothing_asked(void **state)
 	expect_no_results(ENODATA);
 	T_ERR(read_at(0, 10, got), ENODATA);
 	expect_error("");
+}
+
+/* n bytes of queries, each line told from the others by its first number. */
+static char *long_batch(size_t n, unsigned first)
+{
+	char *text = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i += 16)
+		snprintf(text + i, 17, "%07u 1 1 1 1\n", first++ % 10000000);
+	text[n] = 0;
+	return text;
+}
+
+/* Written in pieces of this size, of which 16 bytes divide each. */
+static void expect_end_kept(size_t piece, unsigned first)
+{
+	size_t n = 3 * LIMIT_LINE;
+	char *text = long_batch(n, first), *part = malloc(piece + 1), *got = malloc(LIMIT_LINE + 1);
+
+	for (size_t off = 0; off < n; off += piece) {
+		size_t len = n - off < piece ? n - off : piece;
+
+		memcpy(part, text + off, len);
+		part[len] = 0;
+		assert_int_equal(write_at(off, part), len);
+	}
+	assert_int_equal(read_at(n - LIMIT_LINE, LIMIT_LINE, got), LIMIT_LINE);
+	assert_memory_equal(got, text + n - LIMIT_LINE, LIMIT_LINE);
+	T_ERR(read_at(1, 100, got), EINVAL);
+	free(got);
+	free(part);
+	free(text);
+}
+
+static void end_of_long_batches(void **state)
+{
+	static const size_t pieces[] = { 3 * LIMIT_LINE, LIMIT_LINE, LIMIT_LINE / 2 + 4096, 65536 };
+
+	for (unsigned i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+		expect_end_kept(pieces[i], 1000 + i * 1000000);
+		reopen(); /* the next one gets this one's memory, and none of its text */
+	}
+	assert_true(tree.spare.cap > 0 && tree.spare.len == 0);
+	assert_true(tree.spare.cap <= 4 * LIMIT_LINE);
+	T_OK(write_at(0, "1 2\n"));
+	expect_read(0, "1 2\nid\t1\n");
 }
 
 static void transcript(void **state)
@@ -580,6 +627,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(nothing_asked),
 		TEST(transcript),
+		TEST(end_of_long_batches),
 		TEST(next_one_follows),
 		TEST(widened_reads),
 		TEST(batch_in_pieces),
