@@ -15,6 +15,7 @@
 
 #include "base/crc.h"
 #include "base/fault.h"
+#include "base/io.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "store/sql.h"
@@ -129,6 +130,12 @@ int registry_open(const char *path, bool read_only, struct registry_db **ret, st
 	rc = open_db(r, path, e);
 	if (rc == 0)
 		rc = set_up(r, e);
+	if (rc == 0 && !read_only) {
+		/* SQLite made the files' names, and does not look whether they became durable. */
+		rc = io_sync_parent(path);
+		if (rc < 0)
+			err_set(e, rc, "syncing the registry: %s", strerror(-rc));
+	}
 	if (rc < 0) {
 		registry_close(r);
 		return rc;

@@ -207,45 +207,6 @@ static int file_version(int fd)
 	return (int)h.version;
 }
 
-struct tail {
-	uint64_t batch;
-	uint64_t seq;
-};
-
-static int see_block(void *ctx, const struct block *b, bool whole)
-{
-	struct tail *t = ctx;
-
-	if (!whole)
-		return 0;
-	if (b->batch > t->batch && b->batch < INT64_MAX)
-		t->batch = b->batch;
-	if (block_is_seal(b) && b->detail > t->seq && b->detail < INT64_MAX)
-		t->seq = b->detail;
-	return 0;
-}
-
-/* Finds the end of what is whole and cuts off the rest. */
-static int recover(struct segment *g, int fd, uint64_t committed, uint64_t size, struct tail *t,
-                   struct err *e)
-{
-	uint64_t from = committed < SEGMENT_PAGE ? SEGMENT_PAGE : round_page(committed);
-	uint64_t end = from;
-	int rc = 0;
-
-	if (size > from)
-		rc = segment_walk(fd, g->salt, from, size, see_block, t, &end);
-	FAULT_POINT("segment.recover");
-	if (rc == 0 && !g->read_only && size > end && ftruncate(fd, (off_t)end) < 0)
-		rc = -errno;
-	if (rc < 0)
-		return err_set(e, rc, "recovering the segment: %s", strerror(-rc));
-	/* A file that is shorter than what was committed keeps its lost range out of use. */
-	atomic_store(&g->end, end);
-	atomic_store(&g->written, size < end ? size : end);
-	return 0;
-}
-
 static int open_file(struct segment *g, bool *ret_new, struct err *e)
 {
 	char path[4096];
@@ -261,8 +222,8 @@ static int open_file(struct segment *g, bool *ret_new, struct err *e)
 	return fd >= 0 ? fd : err_set(e, -errno, "opening the segment: %s", strerror(errno));
 }
 
-static int set_up(struct segment *g, int fd, bool is_new, uint64_t committed, struct tail *t,
-                  struct err *e)
+static int set_up(struct segment *g, int fd, bool is_new, uint64_t committed,
+                  struct segment_tail *t, struct err *e)
 {
 	struct stat st;
 	int rc;
@@ -271,13 +232,19 @@ static int set_up(struct segment *g, int fd, bool is_new, uint64_t committed, st
 		return err_set(e, -errno, "opening the segment: %s", strerror(errno));
 	if (file_version(fd) > SEGMENT_VERSION)
 		return err_set(e, -EPROTO, "the segment was made by a newer version");
-	if (is_new || (committed == 0 && st.st_size < SEGMENT_PAGE)) {
+	/* One that has nothing yet may be there only for the kernel: a sync of it failed. */
+	if (is_new || (committed == 0 && st.st_size <= SEGMENT_PAGE && !g->read_only)) {
 		rc = write_header(g, fd, e);
 		if (rc < 0)
 			return rc;
 		st.st_size = SEGMENT_PAGE;
+	} else if (committed == 0 && !g->read_only) {
+		/* Whoever made it may have ended before its name was durable. */
+		rc = io_sync_dir(g->dir);
+		if (rc < 0)
+			return err_set(e, rc, "syncing the store: %s", strerror(-rc));
 	}
-	rc = recover(g, fd, committed, (uint64_t)st.st_size, t, e);
+	rc = segment_recover(g, fd, committed, (uint64_t)st.st_size, t, e);
 	if (rc < 0 || st.st_size <= SEGMENT_PAGE)
 		return rc;
 	if (!map_range(g, fd, 0, (uint64_t)st.st_size))
@@ -290,7 +257,7 @@ int segment_open(struct segment **ret, const char *dir, uint32_t cid, uint32_t g
                  struct err *e)
 {
 	struct segment *g = mem_zalloc(1, sizeof(*g));
-	struct tail t = { 0 };
+	struct segment_tail t = { 0 };
 	bool is_new;
 	int fd, rc;
 

@@ -62,4 +62,17 @@ void extent_fill(char *p, const struct extent_in *in);
 /* The trailer, once the block's own checksum is known. */
 void extent_finish(char *p, uint64_t length);
 
+/* What was seen behind what is committed. */
+struct segment_tail {
+	uint64_t batch; /* the largest */
+	uint64_t seq;   /* likewise */
+};
+
+/*
+ * segment_recover.c: finds the end of what is whole in a file of size bytes and cuts off the rest
+ * (not with read_only); sets end and written.
+ */
+int segment_recover(struct segment *g, int fd, uint64_t committed, uint64_t size,
+                    struct segment_tail *ret, struct err *e);
+
 #endif

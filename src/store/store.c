@@ -68,11 +68,21 @@ static int find_database(struct store *s, const char *path, struct err *e)
 	return store_db_create(s->dir, path, e);
 }
 
-static int open_database(struct store *s, struct err *e)
+static off_t file_size(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+/* *ret_wal: a WAL was left behind. */
+static int open_database(struct store *s, bool *ret_wal, struct err *e)
 {
 	char path[4096];
 	int rc;
 
+	store_path(s, "store.db-wal", path, sizeof(path));
+	*ret_wal = file_size(path) > 0;
 	store_path(s, "store.db", path, sizeof(path));
 	rc = find_database(s, path, e);
 	if (rc == 0)
@@ -113,13 +123,6 @@ static int ask_witness(struct store *s, bool *ret_news, struct err *e)
 		*ret_news = true;
 	}
 	return 0;
-}
-
-static off_t file_size(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 ? st.st_size : -1;
 }
 
 static int open_segments(struct store *s, struct err *e)
@@ -220,7 +223,24 @@ static int write_down_losses(struct store *s, struct err *e)
 	return rc == -ENOSPC ? 0 : rc;
 }
 
-static int recover(struct store *s, struct err *e)
+/*
+ * What is in a WAL that was left behind may be in the memory of the kernel only: when a sync fails,
+ * its pages count as clean. A commit that stood behind them would be lost with them, so everything
+ * is written once more, into the database, before there is one. A disk that fails now makes the
+ * store readonly.
+ */
+static int settle_wal(struct store *s, struct err *e)
+{
+	int rc;
+
+	mutex_lock(&s->write);
+	rc = txn_checkpoint(s, e);
+	mutex_unlock(&s->write);
+	FAULT_POINT("open.settled");
+	return rc == -EIO || rc == -ENOSPC ? 0 : rc;
+}
+
+static int recover(struct store *s, bool wal, struct err *e)
 {
 	bool news;
 	int rc = ask_witness(s, &news, e);
@@ -235,7 +255,13 @@ static int recover(struct store *s, struct err *e)
 	atomic_store(&s->last_seq, s->next_seq - 1);
 	if (rc < 0 || s->read_only)
 		return rc;
-	if (news)
+	/* SQLite made the WAL's name, and does not look whether it became durable. */
+	rc = io_sync_dir(s->dir);
+	if (rc < 0)
+		return err_set(e, rc, "syncing the store: %s", strerror(-rc));
+	if (wal)
+		rc = settle_wal(s, e);
+	if (rc == 0 && news)
 		rc = write_down_losses(s, e);
 	if (!s->now.lost_seqs && !s->now.lost_changes)
 		sweep(s);
@@ -269,6 +295,7 @@ static struct store *store_new(const char *dir, bool read_only)
 int store_open(const char *dir, bool read_only, struct store **ret, struct err *e)
 {
 	struct store *s;
+	bool wal;
 	int rc = 0;
 
 	if (strlen(dir) > 3800)
@@ -280,9 +307,9 @@ int store_open(const char *dir, bool read_only, struct store **ret, struct err *
 	s = store_new(dir, read_only);
 	if (!s)
 		return err_nomem(e);
-	rc = open_database(s, e);
+	rc = open_database(s, &wal, e);
 	if (rc == 0)
-		rc = recover(s, e);
+		rc = recover(s, wal, e);
 	if (rc < 0) {
 		store_close(s);
 		return rc;

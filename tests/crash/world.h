@@ -87,9 +87,12 @@ const char *op_name(enum op_kind kind);
 
 /*
  * Compares everything that clients can see, and verifies. op: NULL, or what may have happened
- * beside w. Returns 0: is w, 1: is w with op, -1: neither (ret says why). Takes back the first
- * half of a removal (pending-deletion).
+ * beside w. Returns 0: is w, 1: is w with op, -1: neither (ret says why).
  */
 int world_check(struct tenants *ts, const struct world *w, const struct op *op, struct err *ret);
+/* Takes back the first half of a removal: pending-deletion. Part of world_check. */
+void world_take_back(struct tenants *ts, const struct world *w, const struct op *op);
+/* The same for one place and without an operation: 0 or -Exxx. */
+int world_check_place(struct tenants *ts, const struct world *w, unsigned place, struct err *ret);
 
 #endif

@@ -244,12 +244,20 @@ static int verify(struct tenants *ts, const struct world *w, unsigned place, str
 	return rc;
 }
 
-static void take_back_removal(struct tenants *ts, const struct world *w, const struct op *op)
+void world_take_back(struct tenants *ts, const struct world *w, const struct op *op)
 {
 	uint32_t cid;
 
 	if (op && op->kind == OP_DROP && world_cid(ts, w, op->place, &cid, NULL) == 0)
 		tenants_set_status(ts, cid, TENANT_ACTIVE, NULL);
+}
+
+int world_check_place(struct tenants *ts, const struct world *w, unsigned place, struct err *ret)
+{
+	struct check c = { .ts = ts, .w = w, .place = place, .e = ret };
+	int rc = check_place(&c);
+
+	return rc == 0 ? verify(ts, w, place, ret) : rc;
 }
 
 int world_check(struct tenants *ts, const struct world *w, const struct op *op, struct err *ret)
@@ -258,7 +266,7 @@ int world_check(struct tenants *ts, const struct world *w, const struct op *op, 
 	struct err other = { 0 };
 	int rc, result;
 
-	take_back_removal(ts, w, op);
+	world_take_back(ts, w, op);
 	rc = check_all(ts, w, ret);
 	result = rc == 0 ? 0 : -1;
 	if (rc < 0 && with) {

@@ -307,6 +307,52 @@ static void cut_tails(void **state)
 	t_rows_free(rows);
 }
 
+/*
+ * The pages of a batch that was sealed, but neither synced nor committed, reach the disk in any
+ * order: the seal without all of the extents is no damage. A whole one stays.
+ */
+static void seal_without_its_extents(void **state)
+{
+	struct t_store *t = *state;
+	struct store_report report;
+	char path[512];
+	off_t end;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/7.vectors.1", t->dir);
+	T_OK(t_put_extents(t->s, 1, 100, 0, 0, 50));
+	for (int damaged = 0; damaged < 2; damaged++) {
+		struct store_row *rows = t_rows(500, 200, 500, 0);
+		uint64_t extent;
+		struct store_commit c = { .cid = CID,
+			                  .dimension = DIM,
+			                  .batch = store_batch_number(t->s),
+			                  .extents = &extent,
+			                  .n_extents = 1,
+			                  .removed = &(uint64_t){ 1 },
+			                  .n_removed = 1 };
+		struct receipt bad = { .number = 1, .state = RECEIPT_COMMITTED };
+		const float *v;
+
+		memset(bad.name, 'x', sizeof(bad.name)); /* refused behind the seal */
+		c.receipt = &bad;
+		T_OK(store_append_extent(t->s, CID, c.batch, DIM, rows, 200, &extent, &v, NULL));
+		end = file_size(path);
+		assert_true(store_commit(t->s, &c, NULL) < 0);
+		assert_int_equal(file_size(path), end + 4096);
+		t_rows_free(rows);
+		store_close(t->s);
+		fd = open(path, O_RDWR);
+		if (damaged)
+			assert_int_equal(pwrite(fd, "torn", 4, end - 4096 * 2), 4);
+		close(fd);
+		T_OK(store_open(t->dir, false, &t->s, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		assert_string_equal(report.first, "");
+		T_OK(t_check(t->s, 1, 0, 0));
+	}
+}
+
 static void copy_range(const char *from, const char *to, off_t start, off_t end)
 {
 	int in = open(from, O_RDONLY), out = open(to, O_WRONLY);
@@ -391,6 +437,7 @@ int main(void)
 		TEST(killed_writers_lose_nothing),
 		TEST(full_disk),
 		TEST(cut_tails),
+		TEST(seal_without_its_extents),
 		TEST(planted_blocks_do_not_count),
 		TEST(cut_committed),
 	};
