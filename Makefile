@@ -198,14 +198,15 @@ $(BIN)/peer-hnswlib: tools/peers/hnswlib.cpp
 bench-peers: all $(BIN)/peer-hnswlib ## the index beside hnswlib (libhnswlib-dev), alternating
 	@RV_BIN=$(abspath $(BIN)) tools/bench-peers.sh "$(BENCH_DATA)"
 
-# PLOT_FROM=docs/bench.tsv draws what was measured before.
+# PLOT.tsv and PLOT.svg are written; PLOT_FROM=docs/bench.tsv draws what was measured before.
+PLOT ?= docs/bench
 PLOT_FROM ?=
 bench-plot: $(if $(PLOT_FROM),,all $(BIN)/peer-hnswlib) ## bench-peers, kept in docs/bench.tsv and drawn to docs/bench.svg (gnuplot-nox)
 ifeq ($(PLOT_FROM),)
 	@RV_BIN=$(abspath $(BIN)) tools/bench-peers.sh "$(BENCH_DATA)" > $(BUILD)/bench.tsv
-	@cp $(BUILD)/bench.tsv docs/bench.tsv
+	@cp $(BUILD)/bench.tsv $(PLOT).tsv
 endif
-	@tools/bench-plot.sh $(or $(PLOT_FROM),docs/bench.tsv) docs/bench.svg
+	@tools/bench-plot.sh $(or $(PLOT_FROM),$(PLOT).tsv) $(PLOT).svg
 
 DOCS := $(wildcard README.md CHANGELOG.md LICENSE docs/*.md docs/bench.svg docs/bench.tsv)
 MAN1 := $(wildcard docs/man/*.1)
