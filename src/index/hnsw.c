@@ -11,9 +11,9 @@
  *
  * How this one departs from the paper, and which file says why:
  *  1. Candidates are one sorted array instead of two heaps (beam.h).
- *  2. A full row gives up one link at a time, the farthest that a nearer link makes
- *     superfluous, instead of being chosen anew: rows stay full and an insertion stays cheap
- *     (hnsw_links.c).
+ *  2. A full row gives up one link at a time, the farthest that the heuristic refuses, instead
+ *     of all it refuses: rows stay full (hnsw_links.c). On its way down a walk keeps several
+ *     nodes on the last level above (hnsw_search.c).
  *  3. The paper's graph can lose the last link to a node when rows are pruned, and
  *     implementations of it do. Here a spanning tree runs through level 0 whose links are never
  *     pruned, so every node stays reachable from every other (hnsw_tree.c).

@@ -11,8 +11,8 @@
  *      inserted alone among those that are, or two of them would not know each other on the
  *      levels that only they have.
  *
- * A node starts with m links on every level; the other half of its row on level 0 is for nodes
- * that come later and link back. Starting with 2 m was tried: slower to build, and less recall,
+ * A node starts with m links on level 0, with what the heuristic chooses above; the other half of
+ * its row on level 0 is for nodes that come later and link back. Starting with 2 m was tried: slower to build, and less recall,
  * since links to it then displace better ones.
  *
  * In a graph with codes the candidates are found by codes, then put in order by float rows, and
@@ -36,6 +36,16 @@ static uint32_t *picks_of(const struct insertion *in, unsigned level)
 	return in->s->picks + (size_t)level * in->h->stride0;
 }
 
+/* Where the walk on the next level down starts: the nearest few. Nothing found: where this one did. */
+static unsigned take_starts(const struct beam *b, uint32_t *starts)
+{
+	unsigned n = b->n < HNSW_STARTS_MAX ? b->n : HNSW_STARTS_MAX;
+
+	for (unsigned i = 0; i < n; i++)
+		starts[i] = beam_slot(b->at[i]);
+	return n ? n : 1;
+}
+
 /* Step 1, on the levels that node and graph share. Returns the node of level 0 nearest to it. */
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
@@ -43,19 +53,23 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 	struct hnsw_aim q = hnsw_aim_for(in->h, in->s, &row.p);
 	struct hnsw_walk w = { .h = in->h, .q = &q, .s = in->s };
 	struct beam *b = &in->s->beam;
-	uint32_t near = hnsw_descend(in->h, in->s, &q, entry, top, in->level);
+	uint32_t starts[HNSW_STARTS_MAX], near;
+	unsigned n;
 
-	for (unsigned level = in->level < top ? in->level : top;; level--) {
-		w.level = level;
-		hnsw_walk_level(&w, near, in->h->ef_construction);
+	w.level = in->level < top ? in->level : top;
+	n = hnsw_approach(&w, entry, in->h->ef_construction, starts);
+	near = starts[0];
+	for (;; w.level--) {
+		hnsw_walk_level(&w, starts, n, in->h->ef_construction);
 		if (q.code)
 			hnsw_rerank(in->h, in->s, &row.p, b->n);
-		in->n_picks[level] = hnsw_select(in->h, in->slot, b, picks_of(in, level), 0,
-		                                 in->h->m, true);
+		in->n_picks[w.level] = hnsw_select(in->h, in->slot, b, picks_of(in, w.level), 0,
+		                                   in->h->m, w.level == 0);
 		if (b->n)
 			near = beam_slot(b->at[0]);
-		if (level == 0)
+		if (w.level == 0)
 			return near;
+		n = take_starts(b, starts);
 	}
 }
 

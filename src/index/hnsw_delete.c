@@ -117,10 +117,10 @@ static void gather(struct repair *r)
 static void gather_from_afar(struct repair *r)
 {
 	struct hnsw_walk w = { .h = r->h, .q = &r->q, .s = r->s, .level = r->level };
-	uint32_t entry = hnsw_entry(r->h);
+	uint32_t starts[HNSW_STARTS_MAX];
+	unsigned n = hnsw_approach(&w, hnsw_entry(r->h), r->h->ef_construction, starts);
 
-	entry = hnsw_descend(r->h, r->s, &r->q, entry, hnsw_height_of(r->h, entry) - 1, r->level);
-	hnsw_walk_level(&w, entry, r->h->ef_construction);
+	hnsw_walk_level(&w, starts, n, r->h->ef_construction);
 }
 
 /* Links to what is not dead stay; in place of the others the heuristic may choose as many. */

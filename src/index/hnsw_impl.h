@@ -189,8 +189,11 @@ struct hnsw_walk {
 /* Greedy walk from slot over levels (to, from], nearest neighbour after nearest neighbour. */
 uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t slot,
 		      unsigned from, unsigned to);
-/* Fills the scratch's beam with the ef candidates nearest to q that are found from start. */
-void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef);
+/* Fills the scratch's beam with the ef candidates nearest to q that are found from n starts. */
+void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned n, uint32_t ef);
+#define HNSW_STARTS_MAX 16
+/* From entry down to where a walk of ef candidates on w->level starts. ret: HNSW_STARTS_MAX slots. Returns how many. */
+unsigned hnsw_approach(const struct hnsw_walk *w, uint32_t entry, uint32_t ef, uint32_t *ret);
 /* The first n entries of the beam get keys of float rows, and the order of these. */
 void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct probe *p, uint32_t n);
 

@@ -17,6 +17,8 @@
 
 #include "index/hnsw_impl.h"
 
+#define EF_PER_START 16 /* one of them on the level above for so many candidates */
+
 /* Links of slot not seen yet, marked as seen, into s->slots. */
 static unsigned unseen_links(const struct hnsw_walk *w, uint32_t slot)
 {
@@ -101,7 +103,7 @@ static void prefetch_next(const struct hnsw_walk *w)
 	__builtin_prefetch(row + 16);
 }
 
-void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef)
+void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned n, uint32_t ef)
 {
 	struct scratch *s = w->s;
 	uint32_t slot;
@@ -109,9 +111,11 @@ void hnsw_walk_level(const struct hnsw_walk *w, uint32_t start, uint32_t ef)
 	hnsw_scratch_clear_seen(s);
 	beam_clear(&s->beam, ef);
 	s->detour.n = 0;
-	hnsw_scratch_see(s, start);
-	hnsw_keys(w->h, w->q, &start, 1, s->keys);
-	consider(w, s->keys[0], start);
+	hnsw_keys(w->h, w->q, starts, n, s->keys);
+	for (unsigned i = 0; i < n; i++) {
+		hnsw_scratch_see(s, starts[i]);
+		consider(w, s->keys[i], starts[i]);
+	}
 	while (next_to_expand(s, &slot)) {
 		prefetch_next(w);
 		hop(w, slot);
@@ -147,6 +151,31 @@ uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct hnsw
 			;
 	}
 	return slot;
+}
+
+/*
+ * Going down by the nearest node alone, as the paper does, can end in the wrong one of several
+ * dense clusters, with all that is near in another: some queries then find nothing at all, at any
+ * ef. So on the last level above, the walk keeps a few.
+ */
+unsigned hnsw_approach(const struct hnsw_walk *w, uint32_t entry, uint32_t ef, uint32_t *ret)
+{
+	struct hnsw_walk above = *w;
+	unsigned top = hnsw_height_of(w->h, entry) - 1, n;
+	const struct beam *b = &w->s->beam;
+
+	ef /= EF_PER_START;
+	if (ef > HNSW_STARTS_MAX)
+		ef = HNSW_STARTS_MAX;
+	above.level = w->level + 1;
+	above.live_only = false;
+	*ret = hnsw_descend(w->h, w->s, w->q, entry, top, ef > 1 ? above.level : w->level);
+	if (ef <= 1 || top <= w->level)
+		return 1;
+	hnsw_walk_level(&above, ret, 1, ef);
+	for (n = 0; n < b->n; n++)
+		ret[n] = beam_slot(b->at[n]);
+	return n ? n : 1;
 }
 
 /*
@@ -220,9 +249,9 @@ int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef
 {
 	struct hnsw_walk w = { .h = h, .live_only = true, .filter = filter, .ctx = ctx };
 	struct scratch_pool *pool = (struct scratch_pool *)&h->pool;
-	uint32_t entry = hnsw_entry(h);
-	size_t n;
+	uint32_t entry = hnsw_entry(h), starts[HNSW_STARTS_MAX];
 	struct hnsw_aim q;
+	size_t n;
 
 	if (entry == ROW_NONE || k == 0)
 		return 0;
@@ -232,8 +261,8 @@ int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef
 		return -ENOMEM;
 	q = hnsw_aim_for(h, w.s, p);
 	w.q = &q;
-	entry = hnsw_descend(h, w.s, &q, entry, hnsw_height_of(h, entry) - 1, 0);
-	hnsw_walk_level(&w, entry, (uint32_t)ef);
+	n = hnsw_approach(&w, entry, (uint32_t)ef, starts);
+	hnsw_walk_level(&w, starts, (unsigned)n, (uint32_t)ef);
 	if (q.code)
 		hnsw_rerank(h, w.s, p, n_reranked(&w.s->beam, k));
 	n = take_hits(&w.s->beam, k, ret);
