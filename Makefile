@@ -44,7 +44,7 @@ FLAGS_neon :=
 FLAGS_codes := -ffp-contract=off
 ISA := $(ISA_$(MACHINE))
 ALL_ISA_SRC := $(wildcard src/vector/*_avx*.c src/vector/*_neon.c)
-ISA_SRC := $(foreach i,$(ISA),src/vector/kernel_$(i).c src/vector/codes_$(i).c)
+ISA_SRC := $(foreach i,$(ISA),src/vector/kernel_$(i).c src/vector/codes_$(i).c src/vector/hop_$(i).c)
 
 LIB_SRC := $(filter-out $(ALL_ISA_SRC),$(wildcard src/*/*.c)) $(wildcard $(ISA_SRC))
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
@@ -69,6 +69,7 @@ $(BUILD)/src/vector/kernel_avx512.o: ISA_CFLAGS := $(FLAGS_avx512)
 $(BUILD)/src/vector/kernel_neon.o: ISA_CFLAGS := $(FLAGS_neon)
 $(BUILD)/src/vector/codes_avx2.o: ISA_CFLAGS := $(FLAGS_avx2) $(FLAGS_codes)
 $(BUILD)/src/vector/codes_avx512.o: ISA_CFLAGS := $(FLAGS_avx512) -mavx512vnni $(FLAGS_codes)
+$(BUILD)/src/vector/hop_avx512.o: ISA_CFLAGS := $(FLAGS_avx512)
 $(BUILD)/src/vector/codes_neon.o: ISA_CFLAGS := $(FLAGS_neon) $(FLAGS_codes)
 $(BUILD)/src/vector/codes_scalar.o $(BUILD)/src/vector/codes.o: ISA_CFLAGS := $(FLAGS_codes)
 

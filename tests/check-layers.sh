@@ -53,7 +53,7 @@ only() { # PATTERN WHERE-REGEX
 }
 only 'fuse' 'mount/'
 only 'sqlite3' 'src/store/'
-only 'simde' 'src/vector/(kernel|codes)_[a-z0-9_]*\.[ch]:'
+only 'simde' 'src/vector/(kernel|codes|hop)_[a-z0-9_]*\.[ch]:'
 only 'jansson' 'src/vector/json\.c:'
 
 [ "$n" -gt 0 ] || { echo "check-layers: no sources"; exit 1; }

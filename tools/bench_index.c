@@ -251,7 +251,10 @@ static int make_index(struct bench *b, struct err *e)
 		r->inv_norm[i] = vector_inv_norm(row, b->dim);
 	}
 	b->graph = hnsw_new(r, &params, e);
-	return b->graph ? hnsw_reserve(b->graph, r->n, e) : e->code;
+	if (!b->graph || hnsw_reserve(b->graph, r->n, e) < 0)
+		return e->code;
+	hnsw_bulk_begin(b->graph);
+	return 0;
 }
 
 static void *build_thread(void *arg)
@@ -382,6 +385,7 @@ static int run(struct bench *b, struct err *e)
 	if (rc < 0)
 		return rc;
 	seconds = (double)(clock_mono_ns() - begin) / 1e9;
+	hnsw_bulk_end(b->graph);
 	fprintf(stderr, "\rbuilt %zu vectors with %u threads\n", b->n, b->o.threads);
 	printf("build_seconds\t%.3f\nvectors_per_second\t%.0f\n", seconds, (double)b->n / seconds);
 	printf("ef\trecall\tqps\tp50_us\tp99_us\n");

@@ -7,6 +7,7 @@
  *
  *     an image of before the collection was emptied      is removed
  *     strings of removed IDs                              are packed
+ *     codes for filling a graph that is full              are dropped
  *     rows in store.db                                    move to the segment
  *     dead rows                                           are taken out of the graph
  *     dead bytes in the segment                           are given back
@@ -30,6 +31,7 @@ enum due {
 	DUE_REPAIR = 8,
 	DUE_COMPACT = 16,
 	DUE_IMAGE = 32,
+	DUE_BULK_END = 64,
 };
 
 /* ---- jobs ---- */
@@ -153,6 +155,8 @@ static unsigned what_is_due(struct collection *c, bool forced)
 		due |= DUE_MOVE;
 	if (c->graph && c->dead > (forced ? 0 : larger(DEAD_MIN, hnsw_count(c->graph) / 10)))
 		due |= DUE_REPAIR;
+	if (c->graph && hnsw_in_bulk(c->graph) && c->ring_n + c->n_linking == 0)
+		due |= DUE_BULK_END;
 	if (forced || c->segment_dead_bytes > COMPACT_BYTES || c->old_maps)
 		due |= DUE_COMPACT;
 	if (image_is_due(c, forced))
@@ -173,6 +177,15 @@ static void pack(struct collection *c)
 	rwlock_write_unlock(&c->lock);
 }
 
+/* Should rows have come meanwhile, they are linked as those that come one by one. */
+static void end_bulk(struct collection *c)
+{
+	rwlock_write(&c->lock);
+	if (c->graph)
+		hnsw_bulk_end(c->graph);
+	rwlock_write_unlock(&c->lock);
+}
+
 /* Rows in store.db have to be in the image with their floats; so they are moved before. */
 static int move_and_save(struct collection *c, struct err *e) REQUIRES(c->maint)
 {
@@ -190,6 +203,8 @@ static int maintain_locked(struct collection *c, bool forced, struct err *e) REQ
 		image_discard(c);
 	if (due & DUE_PACK)
 		pack(c);
+	if (due & DUE_BULK_END)
+		end_bulk(c);
 	if (due & DUE_MOVE)
 		rc = move_inline(c, e);
 	if (rc == 0 && (due & DUE_REPAIR))

@@ -173,6 +173,7 @@ int graph_start(struct collection *c, struct err *e)
 	c->graph = graph_new(c, e);
 	if (!c->graph)
 		return -ENOMEM;
+	hnsw_bulk_begin(c->graph);
 	c->unlinked_live = c->live;
 	for (uint32_t i = 0; i < c->rows.n; i++)
 		if (rows_state(&c->rows, i) == ROW_HIDDEN || rows_state(&c->rows, i) == ROW_LIVE)

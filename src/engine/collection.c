@@ -141,6 +141,8 @@ int collection_grow(struct collection *c, uint32_t n_more, struct err *e)
 	rc = c->graph ? hnsw_reserve(c->graph, (uint32_t)cap, e) : 0;
 	if (rc < 0)
 		return rc;
+	if (c->graph && n_more > hnsw_count(c->graph) / 2)
+		hnsw_bulk_begin(c->graph);
 	if (ring_grow(c, (uint32_t)cap) < 0)
 		return err_nomem(e);
 	c->rows.cap = (uint32_t)cap;

@@ -16,9 +16,12 @@
 #ifndef RV_INDEX_BEAM_H
 #define RV_INDEX_BEAM_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "vector/hop.h"
 
 #define BEAM_SLOT_MAX (UINT32_MAX >> 1)
 
@@ -55,6 +58,12 @@ struct beam {
 	uint32_t room; /* entries allocated; ef is at most that */
 };
 
+/* Entries to allocate, aligned to 64 bytes, for ef of them: hop.h inserts whole registers. */
+static inline uint32_t beam_room(uint32_t ef)
+{
+	return (ef + 7) / 8 * 8;
+}
+
 static inline void beam_clear(struct beam *b, uint32_t ef)
 {
 	b->n = b->next = 0;
@@ -70,8 +79,20 @@ static inline bool beam_wants(const struct beam *b, uint64_t entry)
 	return b->n < b->ef || entry >> 32 < b->at[b->n - 1] >> 32;
 }
 
+/* Keys from here on are not wanted. */
+static inline float beam_bound(const struct beam *b)
+{
+	return b->n < b->ef ? INFINITY : beam_key(b->at[b->n - 1]);
+}
+
 /* Only what beam_wants; drops the last entry when there are ef already. */
-void beam_insert(struct beam *b, uint64_t entry);
+static inline void beam_insert(struct beam *b, const struct hop_kernels *hops, uint64_t entry)
+{
+	uint32_t n = b->n < b->ef ? b->n++ : b->n - 1, i = hops->insert(b->at, n, entry);
+
+	if (i < b->next)
+		b->next = i;
+}
 
 /* Index of the first entry without the mark, b->n: none. */
 static inline uint32_t beam_next(struct beam *b)
@@ -90,6 +111,7 @@ static inline void beam_clear_marks(struct beam *b)
 {
 	for (uint32_t i = 0; i < b->n; i++)
 		b->at[i] &= ~UINT64_C(1);
+	b->next = 0;
 }
 
 /* A binary heap, nearest on top. The owner gives it room for every slot there is. */

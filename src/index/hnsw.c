@@ -119,7 +119,8 @@ void hnsw_free(struct hnsw *h)
 	table_free(&h->level);
 	table_free(&h->lock);
 	table_free(&h->codes);
-	table_free(&h->tails);
+	table_free(&h->norms);
+	table_free(&h->fine);
 	coder_free(h->coder);
 	mem_free(h);
 }
@@ -190,7 +191,8 @@ static uint32_t rounded_cap(uint32_t n_slots)
 static bool grow_codes(struct hnsw *h, uint32_t cap)
 {
 	return !h->coder || (table_grow(&h->codes, cap, h->code_bytes) &&
-	                     table_grow(&h->tails, cap, sizeof(struct code_tail)));
+	                     table_grow(&h->norms, cap, hnsw_norm_bytes(h)) &&
+	                     (!h->fine.at || table_grow(&h->fine, cap, 2 * h->code_bytes)));
 }
 
 int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e)
@@ -214,6 +216,24 @@ int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e)
 	return 0;
 }
 
+void hnsw_bulk_begin(struct hnsw *h)
+{
+	if (h->coder && !h->fine.at)
+		table_grow(&h->fine, h->cap, 2 * h->code_bytes);
+	h->some_coarse = h->count > 0;
+}
+
+void hnsw_bulk_end(struct hnsw *h)
+{
+	table_free(&h->fine);
+	h->fine = (struct hnsw_table){ 0 };
+}
+
+bool hnsw_in_bulk(const struct hnsw *h)
+{
+	return h->fine.at != NULL;
+}
+
 bool hnsw_has(const struct hnsw *h, uint32_t slot)
 {
 	return slot < h->cap && hnsw_height_of(h, slot) != 0;
@@ -232,7 +252,7 @@ size_t hnsw_bytes(const struct hnsw *h)
 {
 	uint32_t end = hnsw_end(h);
 	size_t per_slot = h->stride0 * sizeof(uint32_t) + sizeof(uint32_t) + 2;
-	size_t per_code = h->coder ? h->code_bytes + sizeof(struct code_tail) : 0;
+	size_t per_code = h->code_bytes + hnsw_norm_bytes(h) + (h->fine.at ? 2 * h->code_bytes : 0);
 	size_t upper_rows = end < h->cap ? ((uint32_t *)h->upper_base.at)[end] : h->upper_cap;
 
 	return sizeof(*h) + end * (per_slot + per_code) +

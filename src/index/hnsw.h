@@ -57,6 +57,16 @@ int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e);
 int hnsw_insert(struct hnsw *h, uint32_t slot, struct err *e);
 
 /*
+ * Between these, inserts choose links by codes of eight bits, in a table of their own of a byte a
+ * dimension and slot: faster, links as good. Made for filling a graph: nodes that were linked before
+ * are compared by their float rows. Without memory for it, or without quantization, nothing changes.
+ * Lock: writing.
+ */
+void hnsw_bulk_begin(struct hnsw *h);
+void hnsw_bulk_end(struct hnsw *h);
+bool hnsw_in_bulk(const struct hnsw *h);
+
+/*
  * The k nearest live slots found with a candidate list of max(ef, k), nearest first. ret: k hits. Returns how many or
  * -ENOMEM. filter: NULL, or a further condition on what is returned (traversal is not narrowed). Lock: reading.
  */

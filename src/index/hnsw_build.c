@@ -50,8 +50,9 @@ static unsigned take_starts(const struct beam *b, uint32_t *starts)
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
 	struct hnsw_aim row = hnsw_aim_at(in->h, in->slot);
-	struct hnsw_aim q = hnsw_aim_for(in->h, in->s, &row.p);
-	struct hnsw_walk w = { .h = in->h, .q = &q, .s = in->s };
+	struct probe p = hnsw_probe_at(in->h, in->slot);
+	struct hnsw_aim q = hnsw_aim_for(in->h, in->s, &p);
+	struct hnsw_walk w = { .h = in->h, .hops = hop_kernels_get(), .q = &q, .s = in->s };
 	struct beam *b = &in->s->beam;
 	uint32_t starts[HNSW_STARTS_MAX], near;
 	unsigned n;
@@ -62,7 +63,7 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 	for (;; w.level--) {
 		hnsw_walk_level(&w, starts, n, in->h->ef_construction);
 		if (q.code)
-			hnsw_rerank(in->h, in->s, &row.p, b->n);
+			hnsw_rerank(in->h, in->s, &row, b->n);
 		in->n_picks[w.level] = hnsw_select(in->h, in->slot, b, picks_of(in, w.level), 0,
 		                                   in->h->m, w.level == 0);
 		if (b->n)
@@ -80,14 +81,40 @@ static void write_rows(struct insertion *in)
 	__atomic_store_n(hnsw_height(in->h, in->slot), in->level + 1, __ATOMIC_RELEASE);
 }
 
+/*
+ * A row that is full will lose a link, for which all of its links are compared: their fine codes are
+ * asked of memory while the row before it is worked on.
+ */
+static void prefetch_links(const struct hnsw *h, uint32_t slot, unsigned level)
+{
+	struct hop_ahead ahead = { h->fine.at, 2 * h->code_bytes, h->code_ahead };
+	uint32_t links[HNSW_ROW_MAX];
+	unsigned n = hnsw_row_read(h, slot, level, links);
+
+	if (!h->fine.at || n < hnsw_row_cap(h, level))
+		return;
+	for (unsigned i = 0; i < n; i++)
+		hop_prefetch(&ahead, links[i]);
+}
+
+static void link_back_on(struct insertion *in, unsigned level)
+{
+	const uint32_t *picks = picks_of(in, level);
+	unsigned n = in->n_picks[level];
+
+	for (unsigned i = 0; i < n; i++)
+		hnsw_row_prefetch(in->h, picks[i], level);
+	for (unsigned i = 0; i < n; i++) {
+		if (i + 1 < n)
+			prefetch_links(in->h, picks[i + 1], level);
+		hnsw_row_add(in->h, picks[i], level, in->slot);
+	}
+}
+
 static void link_back(struct insertion *in)
 {
-	for (unsigned level = 0; level <= in->level; level++) {
-		const uint32_t *picks = picks_of(in, level);
-
-		for (unsigned i = 0; i < in->n_picks[level]; i++)
-			hnsw_row_add(in->h, picks[i], level, in->slot);
-	}
+	for (unsigned level = 0; level <= in->level; level++)
+		link_back_on(in, level);
 }
 
 static void set_entry(struct hnsw *h, uint32_t slot)

@@ -87,7 +87,7 @@ static void offer(struct repair *r, const uint32_t *links, unsigned n)
 		uint64_t entry = beam_entry(s->keys[i], s->slots[i]);
 
 		if (beam_wants(&s->beam, entry))
-			beam_insert(&s->beam, entry);
+			beam_insert(&s->beam, hop_kernels_get(), entry);
 	}
 }
 
@@ -116,7 +116,9 @@ static void gather(struct repair *r)
  */
 static void gather_from_afar(struct repair *r)
 {
-	struct hnsw_walk w = { .h = r->h, .q = &r->q, .s = r->s, .level = r->level };
+	struct hnsw_walk w = {
+		.h = r->h, .hops = hop_kernels_get(), .q = &r->q, .s = r->s, .level = r->level
+	};
 	uint32_t starts[HNSW_STARTS_MAX];
 	unsigned n = hnsw_approach(&w, hnsw_entry(r->h), r->h->ef_construction, starts);
 

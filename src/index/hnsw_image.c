@@ -10,7 +10,7 @@
  *     HNSU     the rows above, stride u32 each, stride being m rounded up to 16: per slot as
  *              many as its level, one after the other; levels follow from the seed
  *     HNSC     with codes: n codes as vector/codes.h makes them
- *     HNST     with codes: n times two f32, factor and add of struct code_tail
+ *     HNSN     with codes, under l2 and ip: n f32, the norms of the vectors, NaN: no code
  *
  *     offset size header
  *     0      4    version, 1
@@ -47,7 +47,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 #define TAG_LINKS0     SECTION_TAG('H', 'N', 'S', '0')
 #define TAG_LINKS      SECTION_TAG('H', 'N', 'S', 'U')
 #define TAG_CODES      SECTION_TAG('H', 'N', 'S', 'C')
-#define TAG_TAILS      SECTION_TAG('H', 'N', 'S', 'T')
+#define TAG_NORMS      SECTION_TAG('H', 'N', 'S', 'N')
 #define VERSION        1
 /* codes that are compared with their rows */
 #define SAMPLED_PLACES 4
@@ -93,7 +93,7 @@ static void list_parts(struct hnsw *h, uint32_t n, struct part ret[N_PARTS])
 	ret[2] = (struct part){ TAG_LINKS0, &h->links0, n * row0 };
 	ret[3] = (struct part){ TAG_LINKS, &h->links, upper_rows(h, n) * row };
 	ret[4] = (struct part){ TAG_CODES, &h->codes, n * h->code_bytes };
-	ret[5] = (struct part){ TAG_TAILS, &h->tails, h->coder ? n * sizeof(struct code_tail) : 0 };
+	ret[5] = (struct part){ TAG_NORMS, &h->norms, n * hnsw_norm_bytes(h) };
 }
 
 int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
@@ -176,13 +176,6 @@ static int map_parts(struct hnsw *h, const struct sections_reader *r, uint32_t n
 	return rc;
 }
 
-static bool code_fits(const struct hnsw *h, struct scratch *s, uint32_t slot)
-{
-	return coder_fits(h->coder, rows_at(h->rows, slot), s->code.room,
-	                  (const uint8_t *)h->codes.at + slot * h->code_bytes,
-	                  (const struct code_tail *)h->tails.at + slot);
-}
-
 /*
  * Codes can lead a search astray but not out of bounds, and making all of them again would read
  * every row from the disk. So some are looked at: enough to notice codes of other rows, or of a
@@ -204,7 +197,7 @@ static int sample_codes(const struct hnsw *h, uint32_t n_slots, struct err *e)
 	for (uint32_t slot = 0; slot < n_slots && rc == 0; slot++) {
 		if (slot % step == SAMPLED_ROWS)
 			slot += step - SAMPLED_ROWS;
-		if (slot < n_slots && hnsw_has(h, slot) && !code_fits(h, s, slot))
+		if (slot < n_slots && hnsw_has(h, slot) && !hnsw_code_fits(h, s, slot))
 			rc = err_set(e, -EILSEQ, "code of slot %u is not its row's", slot);
 	}
 	hnsw_scratch_put(pool, s);

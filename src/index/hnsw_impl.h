@@ -23,6 +23,7 @@
 #include "index/hnsw.h"
 #include "index/scratch.h"
 #include "vector/codes.h"
+#include "vector/hop.h"
 
 #define HNSW_LEVEL_MAX 15
 #define HNSW_ROW_MAX   (2 * HNSW_M_MAX)
@@ -38,25 +39,27 @@ struct hnsw_table {
 };
 
 struct hnsw {
-	const struct rows *rows; /* const */
-	unsigned m;              /* const */
+	const struct rows *rows;  /* const */
+	unsigned m;               /* const */
 	unsigned ef_construction; /* const */
-	uint64_t seed;           /* const after load */
-	unsigned stride0;        /* const; entries from one row to the next on level 0 */
-	unsigned stride;         /* const; above */
+	uint64_t seed;            /* const after load */
+	unsigned stride0;         /* const; entries from one row to the next on level 0 */
+	unsigned stride;          /* const; above */
 
-	uint32_t cap;            /* slots reserved; collection's lock for writing, as the tables */
-	uint32_t upper_cap;      /* rows of all upper levels of the slots reserved */
+	uint32_t cap;       /* slots reserved; collection's lock for writing, as the tables */
+	uint32_t upper_cap; /* rows of all upper levels of the slots reserved */
 	struct hnsw_table links0, links, upper_base, parent, level, lock;
-	size_t code_bytes;       /* const; of one code, 0 without coder */
-	size_t code_ahead;       /* const; of these, what is prefetched */
-	struct coder *coder;     /* const; NULL: float rows are compared */
-	struct hnsw_table codes, tails; /* by slot, as vector/codes.h says; none without coder */
+	size_t code_bytes;              /* const; of one code, 0 without coder */
+	size_t code_ahead;              /* const; of these, what is prefetched */
+	struct coder *coder;            /* const; NULL: float rows are compared */
+	struct hnsw_table codes, norms; /* by slot, as vector/codes.h says; none without coder */
+	struct hnsw_table fine; /* by slot, during hnsw_bulk; all zeros: not coded */
+	bool some_coarse;       /* atomic, relaxed: some linked slot has no fine code */
 
-	uint32_t entry;          /* atomic; where walks start, or ROW_NONE; set under raise */
-	uint32_t count;          /* atomic; linked slots */
-	struct mutex raise;      /* held to become the entry point */
-	struct mutex tree;       /* held to give a node that has children another parent */
+	uint32_t entry;     /* atomic; where walks start, or ROW_NONE; set under raise */
+	uint32_t count;     /* atomic; linked slots */
+	struct mutex raise; /* held to become the entry point */
+	struct mutex tree;  /* held to give a node that has children another parent */
 	struct scratch_pool pool;
 };
 
@@ -85,10 +88,24 @@ static inline uint32_t *hnsw_row(const struct hnsw *h, uint32_t slot, unsigned l
 	       ((size_t)((uint32_t *)h->upper_base.at)[slot] + level - 1) * h->stride;
 }
 
+/* Entries from one row to the next: whole cache lines. */
+static inline unsigned hnsw_row_stride(const struct hnsw *h, unsigned level)
+{
+	return level == 0 ? h->stride0 : h->stride;
+}
+
 /* Links a row may hold. */
 static inline unsigned hnsw_row_cap(const struct hnsw *h, unsigned level)
 {
 	return level == 0 ? 2 * h->m : h->m;
+}
+
+static inline void hnsw_row_prefetch(const struct hnsw *h, uint32_t slot, unsigned level)
+{
+	const uint32_t *row = hnsw_row(h, slot, level);
+
+	for (unsigned i = 0; i < hnsw_row_stride(h, level); i += HOP_LANES)
+		__builtin_prefetch(row + i);
 }
 
 static inline uint32_t hnsw_link(const uint32_t *row, unsigned i)
@@ -106,6 +123,12 @@ static inline uint32_t hnsw_entry(const struct hnsw *h)
 	return __atomic_load_n(&h->entry, __ATOMIC_ACQUIRE);
 }
 
+/* Bytes of a slot in the table of norms. */
+static inline size_t hnsw_norm_bytes(const struct hnsw *h)
+{
+	return h->coder && coder_has_norms(h->coder) ? sizeof(float) : 0;
+}
+
 /* hnsw.c */
 unsigned hnsw_level_of(const struct hnsw *h, uint32_t slot); /* that it has or would have */
 
@@ -115,31 +138,35 @@ int hnsw_prove(const struct hnsw *h, struct err *e);
 /* hnsw_keys.c: the only place that knows what vectors are compared as. */
 struct hnsw_aim {
 	struct probe p;
-	const struct code_query *code; /* NULL: float rows are compared */
+	const struct code_query *code; /* NULL: p is compared with float rows */
+	uint32_t from;                 /* or this slot, by fine codes; ROW_NONE: not so */
 };
 
-/* A stored row, compared as floats. */
+/* A stored row, as a query. */
+struct probe hnsw_probe_at(const struct hnsw *h, uint32_t slot);
+/* A stored row, compared nearly exactly: by fine codes where there are some, or by floats. */
 struct hnsw_aim hnsw_aim_at(const struct hnsw *h, uint32_t slot);
 /* A query, compared as what the graph has. The scratch keeps what is prepared. */
 struct hnsw_aim hnsw_aim_for(const struct hnsw *h, struct scratch *s, const struct probe *p);
+/* ret: room for n rounded up to a multiple of CODE_KEYS_AT_ONCE. */
 void hnsw_keys(const struct hnsw *h, const struct hnsw_aim *q, const uint32_t *slots, unsigned n,
-	       float *ret);
-/* Asks memory for what hnsw_keys will read of slot. */
-static inline void hnsw_prefetch(const struct hnsw *h, const struct hnsw_aim *q, uint32_t slot)
+               float *ret);
+/* What hnsw_keys will read of a slot; of a float row the pointer to it. */
+static inline struct hop_ahead hnsw_ahead(const struct hnsw *h, const struct hnsw_aim *q)
 {
-	const char *code;
-
-	if (!q->code) {
-		__builtin_prefetch(&h->rows->at[slot]);
-		return;
-	}
-	code = (const char *)h->codes.at + (size_t)slot * h->code_bytes;
-	for (size_t off = 0; off < h->code_ahead; off += 64)
-		__builtin_prefetch(code + off);
-	__builtin_prefetch((const struct code_tail *)h->tails.at + slot);
+	if (!q->code)
+		return (struct hop_ahead){ (const char *)h->rows->at, sizeof(*h->rows->at), 1 };
+	return (struct hop_ahead){ h->codes.at, h->code_bytes, h->code_ahead };
 }
-/* Code and tail of a row that is about to be linked. */
+/* NULL: there is no table of them. */
+static inline const int8_t *hnsw_fine(const struct hnsw *h, uint32_t slot)
+{
+	return h->fine.at ? (const int8_t *)h->fine.at + 2 * slot * h->code_bytes : NULL;
+}
+/* Codes of a row that is about to be linked. */
 void hnsw_encode(struct hnsw *h, struct scratch *s, uint32_t slot);
+/* Whether the row's code is what hnsw_encode would make of it. */
+bool hnsw_code_fits(const struct hnsw *h, struct scratch *s, uint32_t slot);
 
 /* hnsw_links.c */
 void hnsw_row_lock(const struct hnsw *h, uint32_t slot);
@@ -147,7 +174,7 @@ void hnsw_row_unlock(const struct hnsw *h, uint32_t slot);
 unsigned hnsw_row_read(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t *ret);
 /* Before the node can be found, or with its lock held. */
 void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_t *links,
-		    unsigned n);
+                    unsigned n);
 /*
  * Adds a link if it is not there and, when the row is full, better than one that is. _locked:
  * the caller holds slot's.
@@ -160,7 +187,7 @@ void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t
  * taken too while there is room. Returns how many. Changes the marks of the beam.
  */
 unsigned hnsw_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
-		      unsigned n_forced, unsigned max, bool fill);
+                     unsigned n_forced, unsigned max, bool fill);
 
 /* hnsw_tree.c: the spanning tree that keeps every node reachable. */
 uint32_t hnsw_tree_parent(const struct hnsw *h, uint32_t slot);
@@ -175,26 +202,24 @@ void hnsw_tree_join(struct hnsw *h, uint32_t slot, const struct beam *near, uint
 /* Takes a node, and all below it, from its dead parent to the nearest ancestor that is not dead. */
 void hnsw_tree_reparent(struct hnsw *h, uint32_t slot);
 
-/* hnsw_search.c */
+/* hnsw_walk.c */
 struct hnsw_walk {
 	const struct hnsw *h;
+	const struct hop_kernels *hops;
 	const struct hnsw_aim *q;
 	struct scratch *s;
 	unsigned level;
-	bool live_only;        /* candidates are live and pass the filter; else: are not dead */
+	bool live_only; /* candidates are live and pass the filter; else: are not dead */
 	bool (*filter)(const void *ctx, uint32_t slot);
 	const void *ctx;
 };
 
-/* Greedy walk from slot over levels (to, from], nearest neighbour after nearest neighbour. */
-uint32_t hnsw_descend(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t slot,
-		      unsigned from, unsigned to);
 /* Fills the scratch's beam with the ef candidates nearest to q that are found from n starts. */
 void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned n, uint32_t ef);
 #define HNSW_STARTS_MAX 16
 /* From entry down to where a walk of ef candidates on w->level starts. ret: HNSW_STARTS_MAX slots. Returns how many. */
 unsigned hnsw_approach(const struct hnsw_walk *w, uint32_t entry, uint32_t ef, uint32_t *ret);
-/* The first n entries of the beam get keys of float rows, and the order of these. */
-void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct probe *p, uint32_t n);
+/* hnsw_search.c: the first n entries of the beam get keys as of q, and the order of these. */
+void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t n);
 
 #endif

@@ -63,7 +63,7 @@ void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_
                     unsigned n)
 {
 	uint32_t *row = hnsw_row(h, slot, level);
-	unsigned stride = level == 0 ? h->stride0 : h->stride;
+	unsigned stride = hnsw_row_stride(h, level);
 
 	for (unsigned i = 0; i < stride; i++)
 		store_link(row, i, i < n ? links[i] : ROW_NONE);
@@ -74,10 +74,10 @@ static bool any_nearer(const struct hnsw *h, uint32_t slot, float key, const uin
                        unsigned n)
 {
 	struct hnsw_aim q = hnsw_aim_at(h, slot);
-	float keys[4];
+	float keys[CODE_KEYS_AT_ONCE];
 
 	for (unsigned i = 0, step; i < n; i += step) {
-		step = n - i < 4 ? n - i : 4;
+		step = n - i < CODE_KEYS_AT_ONCE ? n - i : CODE_KEYS_AT_ONCE;
 		hnsw_keys(h, &q, slots + i, step, keys);
 		for (unsigned j = 0; j < step; j++) {
 			if (keys[j] <= key)
@@ -131,44 +131,74 @@ static void sort_entries(uint64_t *at, unsigned n)
 	}
 }
 
-/*
- * The one of n slots, more than the row can hold, that the node loses: a dead one, the farthest
- * that the heuristic refuses, the farthest.
- */
-static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
-                            const uint32_t *slots, unsigned n)
+/* The farthest of n slots that the tree does not need, or ROW_NONE. */
+static uint32_t last_unbound(const struct hnsw *h, uint32_t slot, unsigned level,
+                             const uint32_t *slots, unsigned n)
+{
+	while (n-- > 0) {
+		if (level > 0 || !hnsw_tree_edge(h, slot, slots[n]))
+			return slots[n];
+	}
+	return ROW_NONE;
+}
+
+/* Links as entries, nearest first. ret: n entries. */
+static void sort_links(const struct hnsw *h, uint32_t slot, const uint32_t *links, unsigned n,
+                       uint64_t *ret)
 {
 	struct hnsw_aim q = hnsw_aim_at(h, slot);
-	uint32_t picked[HNSW_ROW_MAX + 1], farthest = ROW_NONE, refused = ROW_NONE;
-	unsigned n_picked = 0;
-	uint64_t order[HNSW_ROW_MAX + 1];
-	float keys[HNSW_ROW_MAX + 1];
+	float keys[HNSW_ROW_MAX + CODE_KEYS_AT_ONCE];
 
-	hnsw_keys(h, &q, slots, n, keys);
+	hnsw_keys(h, &q, links, n, keys);
 	for (unsigned i = 0; i < n; i++)
-		order[i] = beam_entry(keys[i], slots[i]);
-	sort_entries(order, n);
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t c = beam_slot(order[i]);
-		bool tree = level == 0 && hnsw_tree_edge(h, slot, c);
+		ret[i] = beam_entry(keys[i], links[i]);
+	sort_entries(ret, n);
+}
 
-		if (!tree && hnsw_is_dead(h, c))
+/*
+ * The one of n links, nearest first, more than the row can hold, that the node loses: a dead one,
+ * the farthest that the heuristic refuses, the farthest.
+ */
+static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
+                            const uint64_t *links, unsigned n)
+{
+	uint32_t picked[HNSW_ROW_MAX + 1], refused[HNSW_ROW_MAX + 1], loser;
+	unsigned n_picked = 0, n_refused = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t c = beam_slot(links[i]);
+
+		if (hnsw_is_dead(h, c) && last_unbound(h, slot, level, &c, 1) == c)
 			return c;
-		if (any_nearer(h, c, beam_key(order[i]), picked, n_picked)) {
-			if (!tree)
-				refused = c;
-		} else {
+		if (any_nearer(h, c, beam_key(links[i]), picked, n_picked))
+			refused[n_refused++] = c;
+		else
 			picked[n_picked++] = c;
-			if (!tree)
-				farthest = c;
-		}
 	}
-	return refused != ROW_NONE ? refused : farthest;
+	loser = last_unbound(h, slot, level, refused, n_refused);
+	return loser != ROW_NONE ? loser : last_unbound(h, slot, level, picked, n_picked);
+}
+
+/*
+ * Nearest first, which the next that is added is glad of: sorting what is nearly sorted takes no
+ * time.
+ */
+static void write_without(struct hnsw *h, uint32_t slot, unsigned level, const uint64_t *links,
+                          uint32_t loser)
+{
+	uint32_t *row = hnsw_row(h, slot, level);
+	unsigned n = hnsw_row_cap(h, level);
+
+	for (unsigned i = 0; i < n; links++) {
+		if (beam_slot(*links) != loser)
+			store_link(row, i++, beam_slot(*links));
+	}
 }
 
 void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
 {
-	uint32_t links[HNSW_ROW_MAX + 1], loser;
+	uint64_t sorted[HNSW_ROW_MAX + 1];
+	uint32_t links[HNSW_ROW_MAX + 1];
 	unsigned n = hnsw_row_read(h, slot, level, links);
 
 	if (contains(links, n, link))
@@ -177,12 +207,9 @@ void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t
 		store_link(hnsw_row(h, slot, level), n, link);
 		return;
 	}
-	links[n] = link;
-	loser = superfluous(h, slot, level, links, n + 1);
-	for (unsigned i = 0; i < n; i++) {
-		if (links[i] == loser)
-			store_link(hnsw_row(h, slot, level), i, link);
-	}
+	links[n++] = link;
+	sort_links(h, slot, links, n, sorted);
+	write_without(h, slot, level, sorted, superfluous(h, slot, level, sorted, n));
 }
 
 void hnsw_row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)

@@ -15,12 +15,13 @@
 
 static size_t seen_words(uint32_t n_slots)
 {
-	return ((size_t)n_slots + 63) / 64;
+	return ((size_t)n_slots + 31) / 32;
 }
 
 static size_t scratch_bytes(const struct scratch *s)
 {
-	return sizeof(*s) + seen_words(s->n_slots) * 8 + s->beam.room * sizeof(*s->beam.at) +
+	return sizeof(*s) + seen_words(s->n_slots) * sizeof(*s->seen) +
+	       (s->beam.room + s->nearest.room) * sizeof(*s->beam.at) +
 	       s->detour_peak * sizeof(*s->detour.at) + s->code_bytes;
 }
 
@@ -39,8 +40,10 @@ static void scratch_free(struct scratch *s)
 		unmap_detour(s);
 	mem_free(s->seen);
 	mem_free(s->beam.at);
+	mem_free(s->nearest.at);
 	mem_free(s->slots);
 	mem_free(s->keys);
+	mem_free(s->good);
 	mem_free(s->row);
 	mem_free(s->picks);
 	code_query_release(&s->code);
@@ -53,12 +56,13 @@ static struct scratch *scratch_new(const struct scratch_pool *p)
 
 	if (!s)
 		return NULL;
-	s->slots = mem_alloc(p->row_max, sizeof(*s->slots));
-	s->keys = mem_alloc(p->row_max, sizeof(*s->keys));
+	s->slots = mem_alloc(p->row_max + HOP_LANES, sizeof(*s->slots));
+	s->keys = mem_alloc(p->row_max + HOP_LANES, sizeof(*s->keys));
+	s->good = mem_alloc(p->row_max + HOP_LANES, sizeof(*s->good));
 	s->row = mem_alloc(p->row_max, sizeof(*s->row));
 	s->picks = mem_alloc((size_t)p->n_levels * p->row_max, sizeof(*s->picks));
 	s->code_bytes = code_query_bytes(p->code_width);
-	if (s->slots && s->keys && s->row && s->picks &&
+	if (s->slots && s->keys && s->good && s->row && s->picks &&
 	    (p->code_width == 0 || code_query_init(&s->code, p->code_width, NULL) == 0))
 		return s;
 	scratch_free(s);
@@ -67,7 +71,7 @@ static struct scratch *scratch_new(const struct scratch_pool *p)
 
 static bool make_room_for_slots(struct scratch *s, uint32_t n_slots)
 {
-	uint64_t *seen;
+	uint32_t *seen;
 
 	if (s->n_slots >= n_slots)
 		return true;
@@ -82,23 +86,25 @@ static bool make_room_for_slots(struct scratch *s, uint32_t n_slots)
 	return true;
 }
 
-static bool make_room_for_beam(struct scratch *s, uint32_t ef)
+static bool make_room_for_beam(struct beam *b, uint32_t ef)
 {
 	uint64_t *at;
 
-	if (s->beam.room >= ef)
+	if (b->room >= ef)
 		return true;
-	at = mem_resize(s->beam.at, ef, sizeof(*at));
+	at = mem_alloc_aligned(64, beam_room(ef), sizeof(*at));
 	if (!at)
 		return false;
-	s->beam.at = at;
-	s->beam.room = ef;
+	mem_free(b->at);
+	b->at = at;
+	b->room = beam_room(ef);
 	return true;
 }
 
 static bool make_room(struct scratch *s, uint32_t n_slots, uint32_t ef)
 {
-	if (!make_room_for_slots(s, n_slots) || !make_room_for_beam(s, ef))
+	if (!make_room_for_slots(s, n_slots) || !make_room_for_beam(&s->beam, ef) ||
+	    !make_room_for_beam(&s->nearest, ef))
 		return false;
 	if (!s->detour.at)
 		s->detour.at = mem_map_grow(NULL, 0, s->n_slots * sizeof(*s->detour.at));

@@ -17,29 +17,32 @@
 #include "base/lock.h"
 #include "index/beam.h"
 #include "vector/codes.h"
+#include "vector/hop.h"
 
 struct scratch {
-	struct scratch *next;  /* in the pool */
-	uint64_t *seen;        /* a bit a slot */
-	uint32_t n_slots;      /* that seen and detour have room for */
-	struct beam beam;      /* candidates that may be returned */
-	struct heap detour;    /* candidates that may not, but lead on */
-	uint32_t detour_peak;  /* entries of detour that were touched */
-	uint32_t *slots;       /* row_max: the slots of one hop ... */
-	float *keys;           /* row_max: ... and their keys */
-	uint32_t *row;         /* row_max: a node's links as they were */
-	uint32_t *picks;       /* n_levels * row_max: neighbours chosen, by level */
-	size_t code_bytes;     /* of code */
+	struct scratch *next;   /* in the pool */
+	uint32_t *seen;         /* a bit a slot */
+	uint32_t n_slots;       /* that seen and detour have room for */
+	struct beam beam;       /* candidates that may be returned */
+	struct beam nearest;   /* of these, by float rows */
+	struct heap detour;     /* candidates that may not, but lead on */
+	uint32_t detour_peak;   /* entries of detour that were touched */
+	uint32_t *slots;        /* row_max and some: the slots of one hop ... */
+	float *keys;            /* ... their keys ... */
+	uint32_t *good;         /* ... and which of these are good enough */
+	uint32_t *row;          /* row_max: a node's links as they were */
+	uint32_t *picks;        /* n_levels * row_max: neighbours chosen, by level */
+	size_t code_bytes;      /* of code */
 	struct code_query code; /* of the pool's width; all zeros when that is 0 */
 };
 
 struct scratch_pool {
 	struct mutex lock;
-	struct scratch *idle;  /* lock */
-	size_t bytes;          /* lock; of the idle ones */
-	unsigned row_max;      /* const */
-	unsigned n_levels;     /* const */
-	size_t code_width;     /* const; of the graph's codes, 0: there are none */
+	struct scratch *idle; /* lock */
+	size_t bytes;         /* lock; of the idle ones */
+	unsigned row_max;     /* const */
+	unsigned n_levels;    /* const */
+	size_t code_width;    /* const; of the graph's codes, 0: there are none */
 };
 
 void hnsw_scratch_pool_init(struct scratch_pool *p, unsigned row_max, unsigned n_levels,
@@ -56,11 +59,7 @@ void hnsw_scratch_clear_seen(struct scratch *s);
 /* Marks slot as seen; whether it was before. */
 static inline bool hnsw_scratch_see(struct scratch *s, uint32_t slot)
 {
-	uint64_t *word = &s->seen[slot / 64], bit = UINT64_C(1) << slot % 64;
-	bool was = *word & bit;
-
-	*word |= bit;
-	return was;
+	return hop_see(s->seen, slot);
 }
 
 #endif

@@ -75,27 +75,66 @@ INLINE simde__m128i fold(simde__m256i v)
 	                          simde_mm256_extracti128_si256(v, 1));
 }
 
-static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4])
+INLINE void store4(simde__m256i s0, simde__m256i s1, simde__m256i s2, simde__m256i s3,
+                   int32_t ret[4])
+{
+	simde__m128i ab = simde_mm_hadd_epi32(fold(s0), fold(s1));
+	simde__m128i cd = simde_mm_hadd_epi32(fold(s2), fold(s3));
+
+	simde_mm_storeu_si128((simde__m128i *)ret, simde_mm_hadd_epi32(ab, cd));
+}
+
+INLINE void dot4(const int8_t *q, const void *const code[4], size_t n_blocks, int32_t ret[4])
 {
 	simde__m256i s0 = simde_mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0;
-	simde__m128i ab, cd;
 
 	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += 32) {
 		const int8_t *p = q + at / 64 * 128 + at % 64;
 
-		s0 = step(s0, p, code[0] + at);
-		s1 = step(s1, p, code[1] + at);
-		s2 = step(s2, p, code[2] + at);
-		s3 = step(s3, p, code[3] + at);
+		s0 = step(s0, p, (const uint8_t *)code[0] + at);
+		s1 = step(s1, p, (const uint8_t *)code[1] + at);
+		s2 = step(s2, p, (const uint8_t *)code[2] + at);
+		s3 = step(s3, p, (const uint8_t *)code[3] + at);
 	}
-	ab = simde_mm_hadd_epi32(fold(s0), fold(s1));
-	cd = simde_mm_hadd_epi32(fold(s2), fold(s3));
-	simde_mm_storeu_si128(ret, simde_mm_hadd_epi32(ab, cd));
+	store4(s0, s1, s2, s3, ret);
+}
+
+INLINE simde__m256i fine_step(simde__m256i acc, simde__m256i q, const void *code, size_t at)
+{
+	simde__m128i c = simde_mm_loadu_si128((const simde__m128i *)((const int8_t *)code + at));
+
+	return simde_mm256_add_epi32(acc, simde_mm256_madd_epi16(q, simde_mm256_cvtepi8_epi16(c)));
+}
+
+INLINE void fine_dot4(const int8_t *q, const void *const code[4], size_t n_blocks, int32_t ret[4])
+{
+	simde__m256i s0 = simde_mm256_setzero_si256(), s1 = s0, s2 = s0, s3 = s0, wide;
+
+	for (size_t at = 0; at < n_blocks * CODE_BLOCK_DIMS; at += 16) {
+		wide = simde_mm256_cvtepi8_epi16(
+			simde_mm_loadu_si128((const simde__m128i *)(q + at)));
+		s0 = fine_step(s0, wide, code[0], at);
+		s1 = fine_step(s1, wide, code[1], at);
+		s2 = fine_step(s2, wide, code[2], at);
+		s3 = fine_step(s3, wide, code[3], at);
+	}
+	store4(s0, s1, s2, s3, ret);
+}
+
+static void keys(const struct code_scan *s, const uint32_t *slots, size_t n, float *ret)
+{
+	code_keys_by_dot4(s, s->n_blocks * CODE_BLOCK_BYTES, slots, n, ret, dot4);
+}
+
+static void fine_keys(const struct code_scan *s, const uint32_t *slots, size_t n, float *ret)
+{
+	code_keys_by_dot4(s, s->n_blocks * CODE_BLOCK_DIMS, slots, n, ret, fine_dot4);
 }
 
 const struct code_kernels codes_avx2 = {
 	.name = "avx2",
 	.mix = mix,
 	.round8 = round8,
-	.dot4 = dot4,
+	.keys = keys,
+	.fine_keys = fine_keys,
 };

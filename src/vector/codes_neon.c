@@ -83,27 +83,68 @@ INLINE simde_int32x4_t step(simde_int32x4_t acc, const int8_t *q, const uint8_t 
 	return simde_vpadalq_s16(acc, s);
 }
 
-static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4])
+INLINE void store4(simde_int32x4_t s0, simde_int32x4_t s1, simde_int32x4_t s2, simde_int32x4_t s3,
+                   int32_t ret[4])
 {
-	simde_int32x4_t s0 = simde_vdupq_n_s32(0), s1 = s0, s2 = s0, s3 = s0;
-
-	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += 16) {
-		const int8_t *p = q + at / 64 * 128 + at % 64;
-
-		s0 = step(s0, p, code[0] + at);
-		s1 = step(s1, p, code[1] + at);
-		s2 = step(s2, p, code[2] + at);
-		s3 = step(s3, p, code[3] + at);
-	}
 	ret[0] = simde_vaddvq_s32(s0);
 	ret[1] = simde_vaddvq_s32(s1);
 	ret[2] = simde_vaddvq_s32(s2);
 	ret[3] = simde_vaddvq_s32(s3);
 }
 
+INLINE void dot4(const int8_t *q, const void *const code[4], size_t n_blocks, int32_t ret[4])
+{
+	simde_int32x4_t s0 = simde_vdupq_n_s32(0), s1 = s0, s2 = s0, s3 = s0;
+
+	for (size_t at = 0; at < n_blocks * CODE_BLOCK_BYTES; at += 16) {
+		const int8_t *p = q + at / 64 * 128 + at % 64;
+
+		s0 = step(s0, p, (const uint8_t *)code[0] + at);
+		s1 = step(s1, p, (const uint8_t *)code[1] + at);
+		s2 = step(s2, p, (const uint8_t *)code[2] + at);
+		s3 = step(s3, p, (const uint8_t *)code[3] + at);
+	}
+	store4(s0, s1, s2, s3, ret);
+}
+
+INLINE simde_int32x4_t fine_step(simde_int32x4_t acc, simde_int8x16_t q, const void *code,
+                                 size_t at)
+{
+	simde_int8x16_t c = simde_vld1q_s8((const int8_t *)code + at);
+
+	acc = simde_vpadalq_s16(acc, simde_vmull_s8(simde_vget_low_s8(q), simde_vget_low_s8(c)));
+	return simde_vpadalq_s16(acc, simde_vmull_s8(simde_vget_high_s8(q), simde_vget_high_s8(c)));
+}
+
+INLINE void fine_dot4(const int8_t *q, const void *const code[4], size_t n_blocks, int32_t ret[4])
+{
+	simde_int32x4_t s0 = simde_vdupq_n_s32(0), s1 = s0, s2 = s0, s3 = s0;
+
+	for (size_t at = 0; at < n_blocks * CODE_BLOCK_DIMS; at += 16) {
+		simde_int8x16_t part = simde_vld1q_s8(q + at);
+
+		s0 = fine_step(s0, part, code[0], at);
+		s1 = fine_step(s1, part, code[1], at);
+		s2 = fine_step(s2, part, code[2], at);
+		s3 = fine_step(s3, part, code[3], at);
+	}
+	store4(s0, s1, s2, s3, ret);
+}
+
+static void keys(const struct code_scan *s, const uint32_t *slots, size_t n, float *ret)
+{
+	code_keys_by_dot4(s, s->n_blocks * CODE_BLOCK_BYTES, slots, n, ret, dot4);
+}
+
+static void fine_keys(const struct code_scan *s, const uint32_t *slots, size_t n, float *ret)
+{
+	code_keys_by_dot4(s, s->n_blocks * CODE_BLOCK_DIMS, slots, n, ret, fine_dot4);
+}
+
 const struct code_kernels codes_neon = {
 	.name = "neon",
 	.mix = mix,
 	.round8 = round8,
-	.dot4 = dot4,
+	.keys = keys,
+	.fine_keys = fine_keys,
 };

@@ -3,6 +3,8 @@
 
 #include "vector/codes_sets.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
 static void mix(float *v, const float *signs, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -48,15 +50,42 @@ static int32_t dot(const int8_t *q, const uint8_t *code, size_t n_blocks)
 	return sum;
 }
 
-static void dot4(const int8_t *q, const uint8_t *const code[4], size_t n_blocks, int32_t ret[4])
+static inline __attribute__((always_inline)) void dot4(const int8_t *q, const void *const code[4],
+                                                       size_t n_blocks, int32_t ret[4])
 {
 	for (size_t i = 0; i < 4; i++)
 		ret[i] = dot(q, code[i], n_blocks);
+}
+
+static int32_t fine_dot(const int8_t *q, const int8_t *code, size_t n)
+{
+	int32_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += q[i] * code[i];
+	return sum;
+}
+
+INLINE void fine_dot4(const int8_t *q, const void *const code[4], size_t n_blocks, int32_t ret[4])
+{
+	for (size_t i = 0; i < 4; i++)
+		ret[i] = fine_dot(q, code[i], n_blocks * CODE_BLOCK_DIMS);
+}
+
+static void keys(const struct code_scan *s, const uint32_t *slots, size_t n, float *ret)
+{
+	code_keys_by_dot4(s, s->n_blocks * CODE_BLOCK_BYTES, slots, n, ret, dot4);
+}
+
+static void fine_keys(const struct code_scan *s, const uint32_t *slots, size_t n, float *ret)
+{
+	code_keys_by_dot4(s, s->n_blocks * CODE_BLOCK_DIMS, slots, n, ret, fine_dot4);
 }
 
 const struct code_kernels codes_scalar = {
 	.name = "scalar",
 	.mix = mix,
 	.round8 = round8,
-	.dot4 = dot4,
+	.keys = keys,
+	.fine_keys = fine_keys,
 };

@@ -1,5 +1,5 @@
 /*
- * kernel.c: which set of distance kernels this processor runs.
+ * kernel.c: which set of kernels this processor runs: for floats, for codes, for hops.
  *
  * The sets are tried from the widest to the scalar one. The choice is made once; until it is
  * stored two threads may make it at the same time and store the same pointer, so no lock is
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "vector/codes_sets.h"
+#include "vector/hop.h"
 #include "vector/kernel_sets.h"
 
 #if defined(__x86_64__)
@@ -33,93 +34,106 @@ static bool has_avx2(void)
 }
 #endif
 
+/*
+ * The thread sanitizer knows nothing of a row that is loaded by whole registers while another
+ * thread stores a link: each lane is old or new, which is all a walk needs.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define HOP_AVX512 &hop_scalar
+#else
+#define HOP_AVX512 &hop_avx512
+#endif
+
 static bool always(void)
 {
 	return true;
 }
 
-static const struct {
-	const struct kernels *set;
+/* The best first. A name may stand here twice: floats do without VNNI, codes do not. */
+static const struct isa {
+	const char *name;
 	bool (*supported)(void);
-} sets[] = {
+	const struct kernels *floats;
+	const struct code_kernels *codes;
+	const struct hop_kernels *hops;
+} isas[] = {
 #if defined(__x86_64__)
-	{ &kernels_avx512, has_avx512 },
-	{ &kernels_avx2, has_avx2 },
+	{ "avx512", has_vnni, &kernels_avx512, &codes_avx512, HOP_AVX512 },
+	{ "avx512", has_avx512, &kernels_avx512, &codes_avx2, HOP_AVX512 },
+	{ "avx2", has_avx2, &kernels_avx2, &codes_avx2, &hop_scalar },
 #elif defined(__aarch64__)
-	{ &kernels_neon, always },
+	{ "neon", always, &kernels_neon, &codes_neon, &hop_scalar },
 #endif
-	{ &kernels_scalar, always },
+	{ "scalar", always, &kernels_scalar, &codes_scalar, &hop_scalar },
 };
 
-#define N_SETS (sizeof(sets) / sizeof(sets[0]))
+#define N_ISAS (sizeof(isas) / sizeof(isas[0]))
 
-/* The same for codes, where AVX-512 is of no use without VNNI. */
-static const struct {
-	const struct code_kernels *set;
-	bool (*supported)(void);
-} code_sets[] = {
-#if defined(__x86_64__)
-	{ &codes_avx512, has_vnni },
-	{ &codes_avx2, has_avx2 },
-#elif defined(__aarch64__)
-	{ &codes_neon, always },
-#endif
-	{ &codes_scalar, always },
-};
-
-#define N_CODE_SETS (sizeof(code_sets) / sizeof(code_sets[0]))
-
-const struct kernels *kernels_by_name(const char *name)
+static const struct isa *by_name(const char *name)
 {
-	for (size_t i = 0; i < N_SETS; i++) {
-		if (strcmp(sets[i].set->name, name) == 0 && sets[i].supported())
-			return sets[i].set;
+	for (size_t i = 0; i < N_ISAS; i++) {
+		if (strcmp(isas[i].name, name) == 0 && isas[i].supported())
+			return &isas[i];
 	}
 	return NULL;
 }
 
-static const struct kernels *choose(void)
+static const struct isa *choose(void)
 {
 	const char *forced = getenv("RUVECTORFS_ISA");
-	const struct kernels *set = forced ? kernels_by_name(forced) : NULL;
+	const struct isa *isa = forced ? by_name(forced) : NULL;
 
-	for (size_t i = 0; !set && i < N_SETS; i++) {
-		if (sets[i].supported())
-			set = sets[i].set;
+	for (size_t i = 0; !isa && i < N_ISAS; i++) {
+		if (isas[i].supported())
+			isa = &isas[i];
 	}
-	return set;
+	return isa;
+}
+
+static const struct isa *chosen(void)
+{
+	static _Atomic(const struct isa *) once;
+	const struct isa *isa = atomic_load_explicit(&once, memory_order_acquire);
+
+	if (!isa) {
+		isa = choose();
+		atomic_store_explicit(&once, isa, memory_order_release);
+	}
+	return isa;
 }
 
 const struct kernels *kernels_get(void)
 {
-	static _Atomic(const struct kernels *) chosen;
-	const struct kernels *set = atomic_load_explicit(&chosen, memory_order_acquire);
+	return chosen()->floats;
+}
 
-	if (!set) {
-		set = choose();
-		atomic_store_explicit(&chosen, set, memory_order_release);
-	}
-	return set;
+const struct code_kernels *code_kernels_get(void)
+{
+	return chosen()->codes;
+}
+
+const struct hop_kernels *hop_kernels_get(void)
+{
+	return chosen()->hops;
+}
+
+const struct kernels *kernels_by_name(const char *name)
+{
+	const struct isa *isa = by_name(name);
+
+	return isa ? isa->floats : NULL;
 }
 
 const struct code_kernels *code_kernels_by_name(const char *name)
 {
-	for (size_t i = 0; i < N_CODE_SETS; i++) {
-		if (strcmp(code_sets[i].set->name, name) == 0 && code_sets[i].supported())
-			return code_sets[i].set;
-	}
-	return NULL;
+	const struct isa *isa = by_name(name);
+
+	return isa ? isa->codes : NULL;
 }
 
-/* Asked once a coder, so nothing is kept. */
-const struct code_kernels *code_kernels_get(void)
+const struct hop_kernels *hop_kernels_by_name(const char *name)
 {
-	const char *forced = getenv("RUVECTORFS_ISA");
-	const struct code_kernels *set = forced ? code_kernels_by_name(forced) : NULL;
+	const struct isa *isa = by_name(name);
 
-	for (size_t i = 0; !set && i < N_CODE_SETS; i++) {
-		if (code_sets[i].supported())
-			set = code_sets[i].set;
-	}
-	return set;
+	return isa ? isa->hops : NULL;
 }

@@ -66,27 +66,38 @@ static void round8_agrees(const struct code_kernels *k, size_t n, float size)
 	assert_int_equal(sum_a, sum_b);
 }
 
-static void dots_agree(const struct code_kernels *k, size_t n_blocks, bool extreme)
+/* Equal to the bit, at any number of slots, with norms and without. */
+static void keys_agree(const struct code_kernels *k, size_t n_blocks, bool extreme)
 {
-	uint8_t code[4][WIDTH_MAX / 2];
-	int8_t q[WIDTH_MAX];
-	const uint8_t *const four[4] = { code[0], code[1], code[2], code[3] };
-	int32_t got[5] = { 0, 0, 0, 0, 77 }, want[4];
+	static _Alignas(64) uint8_t codes[N_ROWS * WIDTH_MAX / 2];
+	static _Alignas(64) int8_t fine[N_ROWS * WIDTH_MAX], q[WIDTH_MAX];
+	float norms[N_ROWS], got[N_ROWS + CODE_KEYS_AT_ONCE], want[N_ROWS + CODE_KEYS_AT_ONCE];
+	struct code_scan scan = { q, codes, norms, n_blocks, 0.5f, 1, -0.25f, 15 };
+	uint32_t slots[N_ROWS];
+	size_t width = n_blocks * CODE_BLOCK_DIMS;
 
-	for (size_t i = 0; i < n_blocks * CODE_BLOCK_DIMS; i++)
+	for (size_t i = 0; i < width; i++)
 		q[i] = (int8_t)(extreme ? -127 : (int)(drand48() * 255) - 127);
-	for (size_t i = 0; i < n_blocks * CODE_BLOCK_BYTES; i++) {
-		for (size_t j = 0; j < 4; j++)
-			code[j][i] = (uint8_t)(extreme ? 255 - j : drand48() * 256);
+	for (size_t i = 0; i < N_ROWS * width / 2; i++)
+		codes[i] = (uint8_t)(extreme ? 255 - i % 2 : drand48() * 256);
+	for (size_t i = 0; i < N_ROWS * width; i++)
+		fine[i] = (int8_t)(extreme ? 127 - 254 * (int)(i % 2)
+		                           : (int)(drand48() * 255) - 127);
+	for (uint32_t i = 0; i < N_ROWS; i++) {
+		slots[i] = i * 4 % N_ROWS;
+		norms[i] = (float)drand48();
 	}
-	k->dot4(q, four, n_blocks, got);
-	codes_scalar.dot4(q, four, n_blocks, want);
-	for (size_t j = 0; j < 4; j++) {
-		if (got[j] != want[j])
-			fail_msg("%s %zu blocks: %d, expected %d", k->name, n_blocks, got[j],
-			         want[j]);
+	for (uint32_t n = 0; n <= N_ROWS; n++) {
+		scan.norms = n % 3 ? norms : NULL;
+		scan.codes = codes;
+		k->keys(&scan, slots, n, got);
+		codes_scalar.keys(&scan, slots, n, want);
+		assert_memory_equal(got, want, n * sizeof(*got));
+		scan.codes = fine;
+		k->fine_keys(&scan, slots, n, got);
+		codes_scalar.fine_keys(&scan, slots, n, want);
+		assert_memory_equal(got, want, n * sizeof(*got));
 	}
-	assert_int_equal(got[4], 77);
 }
 
 static void every_set_agrees(void **state)
@@ -109,7 +120,7 @@ static void every_set_agrees(void **state)
 			round8_agrees(k, n, 0);
 		}
 		for (size_t i = 0; i < 60; i++)
-			dots_agree(k, 1 + i % 3, i < 3);
+			keys_agree(k, 1 + i % 3, i < 3);
 	}
 	assert_true(n_sets >= 1);
 }
@@ -119,21 +130,35 @@ struct coded {
 	struct rows rows;
 	float *v; /* N_ROWS * dim */
 	uint8_t *codes;
-	struct code_tail tails[N_ROWS];
+	int8_t *fine;
+	float norms[N_ROWS];
 	struct code_query q;
 	_Atomic(const float *) at[N_ROWS];
 	_Atomic uint8_t states[N_ROWS];
 	float inv_norms[N_ROWS];
 };
 
+static struct code_at code_of(struct coded *f, size_t i)
+{
+	return (struct code_at){ f->codes + i * coder_bytes(f->c),
+		                 coder_has_norms(f->c) ? &f->norms[i] : NULL,
+		                 f->fine + i * coder_fine_bytes(f->c) };
+}
+
+static const float *norms_of(const struct coded *f)
+{
+	return coder_has_norms(f->c) ? f->norms : NULL;
+}
+
 static void encode_all(struct coded *f)
 {
 	for (size_t i = 0; i < N_ROWS; i++) {
 		const float *v = f->v + i * f->rows.dim;
+		struct code_at at = code_of(f, i);
 
 		f->at[i] = v;
 		f->inv_norms[i] = vector_inv_norm(v, f->rows.dim);
-		coder_encode(f->c, v, f->q.room, f->codes + i * coder_bytes(f->c), &f->tails[i]);
+		coder_encode(f->c, v, f->q.room, &at);
 	}
 }
 
@@ -152,6 +177,7 @@ static void coded_start(struct coded *f, size_t dim, enum metric metric)
 		                 .inv_norm = f->inv_norms };
 	f->v = mem_zalloc(N_ROWS * dim, sizeof(float));
 	f->codes = mem_alloc_aligned(64, N_ROWS, coder_bytes(f->c));
+	f->fine = mem_alloc_aligned(64, N_ROWS, coder_fine_bytes(f->c));
 	T_OK(code_query_init(&f->q, coder_width(f->c), &e));
 }
 
@@ -159,6 +185,7 @@ static void coded_release(struct coded *f)
 {
 	code_query_release(&f->q);
 	mem_free(f->codes);
+	mem_free(f->fine);
 	mem_free(f->v);
 	coder_free(f->c);
 }
@@ -176,15 +203,15 @@ static double tolerance(const struct coded *f, double norms)
 
 static void keys_are_near(struct coded *f)
 {
+	float keys[N_ROWS + CODE_KEYS_AT_ONCE];
 	uint32_t slots[N_ROWS];
-	float keys[N_ROWS];
 	struct probe p;
 
 	for (uint32_t i = 0; i < N_ROWS; i++)
 		slots[i] = N_ROWS - 1 - i;
 	probe_init(&p, &f->rows, f->v);
 	assert_true(code_query_set(&f->q, f->c, &p));
-	coder_keys(f->c, &f->q, f->codes, f->tails, slots, N_ROWS, keys);
+	coder_keys(f->c, &f->q, f->codes, norms_of(f), slots, N_ROWS, keys);
 	for (uint32_t i = 0; i < N_ROWS; i++) {
 		double norms = f->rows.metric == METRIC_COSINE
 		                       ? 1
@@ -201,6 +228,71 @@ static void keys_are_near(struct coded *f)
 		fail_msg("dim %zu: %g to itself", f->rows.dim, keys[N_ROWS - 1]);
 }
 
+/* A byte of some 30 a deviation is 0.01 off: a tenth of what a nibble is; and to itself it is nothing. */
+static void fine_keys_are_nearer(struct coded *f)
+{
+	float keys[N_ROWS + CODE_KEYS_AT_ONCE];
+	uint32_t slots[N_ROWS];
+	struct probe p;
+
+	for (uint32_t i = 0; i < N_ROWS; i++)
+		slots[i] = i;
+	for (uint32_t from = 0; from < N_ROWS; from += N_ROWS - 1) {
+		probe_init(&p, &f->rows, f->v + from * f->rows.dim);
+		coder_fine_keys(f->c, f->fine, norms_of(f), from, slots, N_ROWS, keys);
+		for (uint32_t i = 0; i < N_ROWS; i++) {
+			double norms = f->rows.metric == METRIC_COSINE
+			                       ? 1
+			                       : 1 / ((double)f->inv_norms[from] * f->inv_norms[i]);
+			float want = rows_key(&f->rows, &p, i);
+
+			if (!(fabs(keys[i] - want) <= tolerance(f, norms) / 5))
+				fail_msg("dim %zu metric %s %u to %u: %g, expected %g +- %g",
+				         f->rows.dim, metric_name(f->rows.metric), from, i, keys[i],
+				         want, tolerance(f, norms) / 5);
+		}
+	}
+}
+
+/* The deviation that searches rely on to know which rows they need not look at. */
+static void errors_are_as_told(void **state)
+{
+	static const size_t dims[] = { 100, 256, 768 };
+	float keys[N_ROWS + CODE_KEYS_AT_ONCE];
+	uint32_t slots[N_ROWS];
+	struct coded f;
+	struct probe p;
+
+	srand48((long)t_seed());
+	for (uint32_t i = 0; i < N_ROWS; i++)
+		slots[i] = i;
+	for (int metric = METRIC_COSINE; metric <= METRIC_IP; metric++) {
+		for (size_t d = 0; d < sizeof(dims) / sizeof(dims[0]); d++) {
+			double sum = 0, n = 0;
+
+			for (size_t round = 0; round < 30; round++) {
+				coded_start(&f, dims[d], (enum metric)metric);
+				for (size_t i = 0; i < N_ROWS * dims[d]; i++)
+					f.v[i] = normal() * (float)(1 + i / dims[d]);
+				encode_all(&f);
+				probe_init(&p, &f.rows, f.v);
+				assert_true(code_query_set(&f.q, f.c, &p));
+				coder_keys(f.c, &f.q, f.codes, norms_of(&f), slots, N_ROWS, keys);
+				for (uint32_t i = 1; i < N_ROWS; i++, n++) {
+					float norm = norms_of(&f) ? f.norms[i] : 1;
+					float off = keys[i] - rows_key(&f.rows, &p, i);
+
+					sum += pow(off / code_error(&f.q, norm), 2);
+				}
+				coded_release(&f);
+			}
+			if (!(sum / n > 0.7 && sum / n < 1.4))
+				fail_msg("dim %zu metric %s: %g of the variance expected", dims[d],
+				         metric_name((enum metric)metric), sum / n);
+		}
+	}
+}
+
 static void estimates_at_every_dimension(void **state)
 {
 	struct coded f;
@@ -214,10 +306,12 @@ static void estimates_at_every_dimension(void **state)
 				         (float)(i % dim % 5 == 0) * 3;
 			encode_all(&f);
 			keys_are_near(&f);
-			for (size_t i = 0; i < N_ROWS; i++)
-				assert_true(coder_fits(f.c, f.v + i * dim, f.q.room,
-				                       f.codes + i * coder_bytes(f.c),
-				                       &f.tails[i]));
+			fine_keys_are_nearer(&f);
+			for (size_t i = 0; i < N_ROWS; i++) {
+				struct code_at at = code_of(&f, i);
+
+				assert_true(coder_fits(f.c, f.v + i * dim, f.q.room, &at));
+			}
 			coded_release(&f);
 		}
 	}
@@ -266,14 +360,17 @@ static void rotation_is_orthogonal(void **state)
 	}
 }
 
-/* Zero is coded exactly; what a float cannot compute with is left to the rows. */
+/*
+ * Zero is as far as its metric says; what a float cannot compute with is left to the rows, but under
+ * cosine, where only the direction counts, has a code like any other.
+ */
 static void extremes(void **state)
 {
 	static const float values[] = { 0, 1e-30f, 1e30f, 3e38f };
 	const uint32_t slots[2] = { 0, 1 };
 	struct coded f;
 	struct probe p;
-	float keys[2];
+	float keys[CODE_KEYS_AT_ONCE];
 
 	for (int metric = METRIC_COSINE; metric <= METRIC_IP; metric++) {
 		for (size_t i = 0; i < 4; i++) {
@@ -283,9 +380,10 @@ static void extremes(void **state)
 			encode_all(&f);
 			probe_init(&p, &f.rows, f.v);
 			assert_true(code_query_set(&f.q, f.c, &p));
-			coder_keys(f.c, &f.q, f.codes, f.tails, slots, 2, keys);
-			if (i == 0)
-				assert_float_equal(keys[1], rows_key(&f.rows, &p, 1), 1e-5);
+			coder_keys(f.c, &f.q, f.codes, norms_of(&f), slots, 2, keys);
+			if (i == 0 || metric == METRIC_COSINE)
+				assert_float_equal(keys[1], rows_key(&f.rows, &p, 1),
+				                   i ? 0.03 : 0.2);
 			else
 				assert_false(isfinite(keys[1]));
 			probe_init(&p, &f.rows, f.v + 5);
@@ -295,24 +393,27 @@ static void extremes(void **state)
 	}
 }
 
-/* A code of another vector, and a changed tail, are found out. */
+/* A code of another vector, and a changed norm, are found out. */
 static void strangers_do_not_fit(void **state)
 {
-	struct code_tail tail;
+	struct code_at at;
 	struct coded f;
+	float norm;
 
 	coded_start(&f, 100, METRIC_L2);
 	for (size_t i = 0; i < N_ROWS * 100; i++)
 		f.v[i] = normal();
 	encode_all(&f);
-	assert_false(coder_fits(f.c, f.v, f.q.room, f.codes + coder_bytes(f.c), &f.tails[0]));
-	tail = f.tails[0];
-	tail.factor *= 1.01f;
-	assert_false(coder_fits(f.c, f.v, f.q.room, f.codes, &tail));
-	tail = f.tails[0];
-	tail.add = NAN;
-	assert_false(coder_fits(f.c, f.v, f.q.room, f.codes, &tail));
-	assert_true(coder_fits(f.c, f.v, f.q.room, f.codes, &f.tails[0]));
+	at = code_of(&f, 1);
+	assert_false(coder_fits(f.c, f.v, f.q.room, &at));
+	at = code_of(&f, 0);
+	norm = *at.norm;
+	*at.norm = norm * 1.01f;
+	assert_false(coder_fits(f.c, f.v, f.q.room, &at));
+	*at.norm = NAN;
+	assert_false(coder_fits(f.c, f.v, f.q.room, &at));
+	*at.norm = norm;
+	assert_true(coder_fits(f.c, f.v, f.q.room, &at));
 	coded_release(&f);
 }
 
@@ -321,6 +422,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_set_agrees),
 		cmocka_unit_test(estimates_at_every_dimension),
+		cmocka_unit_test(errors_are_as_told),
 		cmocka_unit_test(rotation_is_orthogonal),
 		cmocka_unit_test(extremes),
 		cmocka_unit_test(strangers_do_not_fit),
