@@ -286,7 +286,7 @@ static void errors_are_as_told(void **state)
 				}
 				coded_release(&f);
 			}
-			if (!(sum / n > 0.7 && sum / n < 1.4))
+			if (!(sum / n > 0.5 && sum / n < 2))
 				fail_msg("dim %zu metric %s: %g of the variance expected", dims[d],
 				         metric_name((enum metric)metric), sum / n);
 		}
