@@ -60,10 +60,10 @@ static struct holder read_holder(int fd)
 	return h;
 }
 
-static void write_holder(int fd, const char *state)
+static void write_holder(int fd, long pid, const char *state)
 {
 	char text[64];
-	int n = snprintf(text, sizeof(text), "%ld %s\n", (long)getpid(), state);
+	int n = snprintf(text, sizeof(text), "%ld %s\n", pid, state);
 
 	if (io_write_at(fd, text, (size_t)n, 0) < 0 || ftruncate(fd, n) < 0)
 		return; /* it only helps who waits */
@@ -196,7 +196,7 @@ int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e)
 		rc = open_lock(data, &fd, e);
 	if (rc < 0)
 		return rc;
-	write_holder(fd, "running");
+	write_holder(fd, (long)getpid(), "running");
 	rc = check_format(data, read_only, e);
 	if (rc < 0) {
 		close(fd);
@@ -208,10 +208,10 @@ int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e)
 
 void datadir_claim(int fd)
 {
-	write_holder(fd, "running");
+	write_holder(fd, (long)getpid(), "running");
 }
 
 void datadir_ending(int fd)
 {
-	write_holder(fd, "ending");
+	write_holder(fd, read_holder(fd).pid, "ending");
 }

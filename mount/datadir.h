@@ -14,9 +14,9 @@
  * the process that has it; -EINVAL: not ours, or of a newer version.
  */
 int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e);
-/* After the fork: the lock is this process's. */
+/* After a fork: the lock is this process's, and it goes on. */
 void datadir_claim(int fd);
-/* The daemon is about to end: who waits may go on waiting. */
+/* The daemon that claimed it is about to end: who waits may go on waiting. */
 void datadir_ending(int fd);
 
 #endif

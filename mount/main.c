@@ -3,7 +3,8 @@
  * only when the mount answers.
  *
  * The child keeps stderr until it is ready, so that what goes wrong is said on the terminal,
- * and then tells the parent through a pipe. Exit codes are mount(8)'s.
+ * and then tells the parent through a pipe. Exit codes are mount(8)'s. What stays is a
+ * supervisor and its server (supervisor.h), or with supervise=off a server alone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +22,7 @@
 #include "mount/datadir.h"
 #include "mount/mountpoint.h"
 #include "mount/session.h"
+#include "mount/supervisor.h"
 
 #define READY_TIMEOUT_MS 30000
 
@@ -69,6 +72,58 @@ static int prepare(struct options *o, int *ret_lock, struct err *e)
 	return o->mountpoint ? 0 : err_nomem(e);
 }
 
+/* ---- serving ---- */
+
+/* Two processes, or one. */
+static int serve(const struct options *o, int lock_fd, void (*ready)(void *ctx), void *ctx)
+{
+	struct supervisor_options supervised = { o, lock_fd, ready, ctx };
+	struct session_options alone = {
+		.options = o, .lock_fd = lock_fd, .ready = ready, .ctx = ctx
+	};
+
+	return o->supervise ? supervisor_run(&supervised) : session_run(&alone);
+}
+
+static void let_go_of_terminal(void)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	log_to_syslog("ruvectorfs");
+	log_set_level(LOG_LEVEL_INFO);
+	for (int fd = 0; null >= 0 && fd <= 2; fd++)
+		dup2(null, fd);
+	if (null > 2)
+		close(null);
+}
+
+/* ---- as a server ---- */
+
+static void server_ready(void *ctx)
+{
+	const struct options *o = ctx;
+
+	if (!o->foreground)
+		let_go_of_terminal();
+	if (write(HANDOVER_READY, "1", 1) != 1)
+		log_warning("nobody waited for this server");
+	close(HANDOVER_READY);
+}
+
+static int run_server(struct options *o)
+{
+	struct handover h;
+	struct session_options s = { o, HANDOVER_LOCK, &h, server_ready, o };
+	struct err e = { 0 };
+
+	if (handover_read(HANDOVER_FACTS, &h, &e) < 0)
+		return fail(EXIT_USAGE, e.text);
+	prctl(PR_SET_NAME, "ruvectorfs"); /* it was started by a descriptor */
+	if (h.restarts && !o->foreground)
+		let_go_of_terminal();
+	return session_run(&s);
+}
+
 /* ---- background ---- */
 
 struct child {
@@ -79,14 +134,8 @@ struct child {
 static void child_ready(void *ctx)
 {
 	struct child *c = ctx;
-	int null = open("/dev/null", O_RDWR);
 
-	log_to_syslog("ruvectorfs");
-	log_set_level(LOG_LEVEL_INFO);
-	for (int fd = 0; null >= 0 && fd <= 2; fd++)
-		dup2(null, fd);
-	if (null > 2)
-		close(null);
+	let_go_of_terminal();
 	if (write(c->ready_fd, "1", 1) != 1)
 		log_warning("nobody waited for the mount");
 	close(c->ready_fd);
@@ -116,7 +165,6 @@ static int wait_ready(int fd, pid_t child)
 static int run_background(const struct options *o, int lock_fd)
 {
 	struct child c;
-	struct session_options s = { o, lock_fd, child_ready, &c };
 	int pipe_fd[2];
 	pid_t pid;
 
@@ -135,7 +183,7 @@ static int run_background(const struct options *o, int lock_fd)
 	if (chdir("/") < 0)
 		log_warning("/: %s", strerror(errno));
 	datadir_claim(lock_fd);
-	return session_run(&s);
+	return serve(o, lock_fd, child_ready, &c);
 }
 
 static int run(struct options *o)
@@ -143,10 +191,12 @@ static int run(struct options *o)
 	struct err e = { 0 };
 	int lock_fd;
 
+	if (o->is_server)
+		return run_server(o);
 	if (prepare(o, &lock_fd, &e) < 0)
 		return fail(EXIT_MOUNT, e.text);
 	if (o->foreground)
-		return session_run(&(struct session_options){ .options = o, .lock_fd = lock_fd });
+		return serve(o, lock_fd, NULL, NULL);
 	return run_background(o, lock_fd);
 }
 

@@ -35,6 +35,7 @@ static const char usage[] =
 	"  -o threads=N       requests served at once (128)\n"
 	"  -o tier=TIER       limits of new tenants: free, pro, unlimited, or what /tiers has\n"
 	"  -o audit_level=L   what is audited in this mount: admin, refusals or data\n"
+	"  -o supervise=off   one process, whose end is the end of the mount (on)\n"
 	"\n"
 	"exit status: 0 the mount answers, 1 wrong usage, 2 system error, 32 the mount failed\n";
 
@@ -97,6 +98,14 @@ static int take_audit_level(struct options *o, const char *value)
 	return 0;
 }
 
+static int take_supervise(struct options *o, const char *value)
+{
+	o->supervise = strcmp(value, "on") == 0;
+	if (!o->supervise && strcmp(value, "off") != 0)
+		return refuse("supervise must be on or off", value);
+	return 0;
+}
+
 static int take_option(struct options *o, const char *s)
 {
 	if (!*s || one_of(ignored, s) || strncmp(s, "x-", 2) == 0 || strncmp(s, "comment=", 8) == 0)
@@ -111,6 +120,8 @@ static int take_option(struct options *o, const char *s)
 		return take_tier(o, s + 5);
 	else if (strncmp(s, "audit_level=", 12) == 0)
 		return take_audit_level(o, s + 12);
+	else if (strncmp(s, "supervise=", 10) == 0)
+		return take_supervise(o, s + 10);
 	else if (one_of(for_fuse, s))
 		buf_addf(&o->fuse, ",%s", s);
 	else
@@ -142,6 +153,9 @@ static int take_flag(struct options *o, int c)
 		return 0;
 	case 'o':
 		return take_options(o, optarg);
+	case 's':
+		o->is_server = true;
+		return 0;
 	case 'h':
 		fputs(usage, stdout);
 		return -1;
@@ -159,11 +173,12 @@ int options_parse(struct options *o, int argc, char **argv)
 	static const struct option longs[] = {
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
+		{ "server", no_argument, NULL, 's' }, /* what a supervisor starts */
 		{ 0 },
 	};
 	int c, rc;
 
-	*o = (struct options){ .threads = THREADS_DEFAULT, .tier = "unlimited" };
+	*o = (struct options){ .threads = THREADS_DEFAULT, .tier = "unlimited", .supervise = true };
 	while ((c = getopt_long(argc, argv, "fdo:hV", longs, NULL)) != -1) {
 		rc = take_flag(o, c);
 		if (rc)
@@ -174,6 +189,8 @@ int options_parse(struct options *o, int argc, char **argv)
 		      stderr);
 		return EXIT_USAGE;
 	}
+	o->flags = argv + 1; /* getopt has put what is no option behind them */
+	o->n_flags = (size_t)optind - 1;
 	o->data = mem_dup(argv[optind], strlen(argv[optind]));
 	o->mountpoint = mem_dup(argv[optind + 1], strlen(argv[optind + 1]));
 	return o->data && o->mountpoint ? 0 : EXIT_SYSTEM;

@@ -22,10 +22,14 @@ struct options {
 	bool debug;
 	bool read_only;
 	bool allow_other;
+	bool supervise;   /* the mount outlives a crash of its server */
+	bool is_server;   /* started by a supervisor: handover.h */
 	unsigned threads; /* at most so many requests at once */
 	char tier[16];    /* of new tenants */
 	char audit_level[16]; /* "": as the mount's config says */
 	struct buf fuse;  /* options that libfuse takes as they are: ",nosuid,nodev…" */
+	char **flags;     /* of the command line as it was given, DATA and MOUNTPOINT left out */
+	size_t n_flags;
 };
 
 /* 0, or EXIT_USAGE after a sentence on stderr; -1: help or version was printed, all is well. */

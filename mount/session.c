@@ -3,12 +3,13 @@
  *
  * Signals are blocked while threads are made, so that they reach the main thread alone, which
  * waits in libfuse's loop and leaves it on SIGTERM, SIGINT and SIGHUP. One descriptor of
- * /dev/fuse, no clones.
+ * /dev/fuse, no clones: a clone's requests would end with this process.
  *
  * A mount with -o ro is not read-only for the kernel: a query is a write to the file `query`.
  * What changes something is refused below.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "mount/datadir.h"
+#include "mount/device.h"
 #include "mount/ops.h"
 #include "mount/session.h"
 
@@ -29,7 +31,7 @@ struct running {
 	struct workers *workers;
 	struct tenants *tenants;
 	struct mount mount;
-	bool mounted;
+	struct device *device; /* NULL: a supervisor's */
 	bool has_signals;
 };
 
@@ -75,9 +77,15 @@ static int open_data(struct running *r, struct err *e)
 		                   .version = RUVECTORFS_VERSION,
 		                   .read_only = o->read_only,
 		                   .root_uid = geteuid(),
-		                   .root_gid = getegid() };
+		                   .root_gid = getegid(),
+		                   .kept_fd = -1 };
 	int rc;
 
+	if (r->o->handover) {
+		tr.kept_fd = HANDOVER_KEPT;
+		tr.restarts = r->o->handover->restarts;
+		tr.supervisor = (pid_t)r->o->handover->supervisor;
+	}
 	r->workers = workers_new(n_cores());
 	if (!r->workers)
 		return err_set(e, -ENOMEM, "no memory for threads");
@@ -90,48 +98,47 @@ static int open_data(struct running *r, struct err *e)
 	return tree_new(&tr, &r->mount.tree, e);
 }
 
-/* A comma or backslash in the path would end the option. */
-static void add_escaped(struct buf *b, const char *s)
-{
-	for (; *s; s++) {
-		if (*s == ',' || *s == '\\')
-			buf_addc(b, '\\');
-		buf_addc(b, *s);
-	}
-}
-
+/* The mount's options are the device's; here only the protocol is served. */
 static struct fuse_session *new_session(struct running *r)
 {
-	const struct options *o = r->o->options;
-	struct buf list BUF_AUTO = BUF_INIT;
 	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
 	struct fuse_session *se = NULL;
 
-	buf_adds(&list, "default_permissions,subtype=ruvectorfs,fsname=");
-	add_escaped(&list, o->data);
-	if (o->allow_other)
-		buf_adds(&list, ",allow_other");
-	if (o->fuse.len)
-		buf_adds(&list, o->fuse.data);
-	if (!buf_failed(&list) && fuse_opt_add_arg(&args, "ruvectorfs") == 0 &&
-	    fuse_opt_add_arg(&args, "-o") == 0 && fuse_opt_add_arg(&args, list.data) == 0 &&
-	    (!o->debug || fuse_opt_add_arg(&args, "-d") == 0))
+	if (fuse_opt_add_arg(&args, "ruvectorfs") == 0 &&
+	    (!r->o->options->debug || fuse_opt_add_arg(&args, "-d") == 0))
 		se = fuse_session_new(&args, &mount_ops, sizeof(mount_ops), &r->mount);
 	fuse_opt_free_args(&args);
 	return se;
 }
 
+/* A descriptor of /dev/fuse for the session, which closes it: a supervisor's, or our own. */
+static int get_device(struct running *r, struct err *e)
+{
+	int rc;
+
+	if (r->o->handover)
+		return HANDOVER_DEVICE;
+	rc = device_mount(r->o->options, &r->device, e);
+	if (rc < 0)
+		return rc;
+	rc = fcntl(device_fd(r->device), F_DUPFD_CLOEXEC, 0);
+	return rc < 0 ? err_set(e, -errno, "%s", strerror(errno)) : rc;
+}
+
 static int mount_it(struct running *r, struct err *e)
 {
+	int fd = get_device(r, e);
+
+	if (fd < 0)
+		return fd;
 	r->mount.session = new_session(r);
-	if (!r->mount.session)
+	if (!r->mount.session || fuse_session_custom_io(r->mount.session, &wire_io, fd) != 0) {
+		close(fd);
 		return err_set(e, -EIO, "libfuse took no session");
+	}
 	if (fuse_set_signal_handlers(r->mount.session) < 0)
 		return err_set(e, -EIO, "no signal handlers");
 	r->has_signals = true;
-	if (fuse_session_mount(r->mount.session, r->o->options->mountpoint) < 0)
-		return err_set(e, -EIO, "%s: cannot be mounted on", r->o->options->mountpoint);
-	r->mounted = true;
 	return 0;
 }
 
@@ -160,7 +167,24 @@ static void on_ready(void *ctx)
 
 	if (r->o->ready)
 		r->o->ready(r->o->ctx);
-	log_info("%s is mounted on %s", r->o->options->data, r->o->options->mountpoint);
+	if (!r->o->handover)
+		log_info("%s is mounted on %s", r->o->options->data, r->o->options->mountpoint);
+}
+
+/*
+ * Takes the place of a server that was: libfuse is told the kernel's first request once more (the
+ * answer is nobody's, and ignored), and what was left unanswered comes again.
+ */
+static void take_over(struct running *r)
+{
+	const struct handover *h = r->o->handover;
+	struct fuse_buf init = { .mem = (void *)h->init, .size = h->init_len };
+	int rc;
+
+	fuse_session_process_buf(r->mount.session, &init);
+	rc = h->restarts ? wire_resend(HANDOVER_DEVICE) : 0;
+	if (rc < 0 && rc != -ENODEV)
+		log_error("requests that were under way are lost: %s", strerror(-rc));
 }
 
 static int serve(struct running *r)
@@ -176,6 +200,8 @@ static int serve(struct running *r)
 	fuse_loop_cfg_set_max_threads(config, threads + WAITERS_MAX);
 	fuse_loop_cfg_set_idle_threads(config,
 	                               threads < MAX_IDLE_THREADS ? threads : MAX_IDLE_THREADS);
+	if (r->o->handover)
+		take_over(r);
 	rc = fuse_session_loop_mt(r->mount.session, config);
 	fuse_loop_cfg_destroy(config);
 	return rc;
@@ -187,16 +213,28 @@ static void finish(struct running *r)
 {
 	struct fuse_session *se = r->mount.session;
 
-	if (r->mounted)
-		fuse_session_unmount(se);
 	if (r->has_signals)
 		fuse_remove_signal_handlers(se);
+	if (se)
+		fuse_session_destroy(se); /* nobody is kept waiting by what follows */
+	device_unmount(r->device);
 	tree_free(r->mount.tree);
 	if (r->tenants)
 		tenants_close(r->tenants);
 	workers_free(r->workers);
-	if (se)
-		fuse_session_destroy(se);
+}
+
+/* A supervisor that says SIGHUP goes on with another server at once: nothing is put in order. */
+static bool gives_way(const struct running *r, int ended_by)
+{
+	return r->o->handover && ended_by == SIGHUP;
+}
+
+static int exit_code(const struct running *r, int ended_by)
+{
+	if (ended_by < 0)
+		return EXIT_SYSTEM;
+	return r->o->handover && ended_by > 0 ? HANDOVER_TOLD : 0;
 }
 
 int session_run(const struct session_options *o)
@@ -216,10 +254,13 @@ int session_run(const struct session_options *o)
 		return EXIT_MOUNT;
 	}
 	rc = serve(&r); /* above 0: the signal that ended it */
+	if (gives_way(&r, rc))
+		_exit(HANDOVER_TOLD);
 	datadir_ending(o->lock_fd);
 	if (rc < 0)
 		log_error("the mount ended: %s", strerror(-rc));
 	finish(&r);
-	log_info("%s is unmounted", o->options->mountpoint);
-	return rc < 0 ? EXIT_SYSTEM : 0;
+	if (!o->handover)
+		log_info("%s is unmounted", o->options->mountpoint);
+	return exit_code(&r, rc);
 }

@@ -8,6 +8,8 @@ static int render_top(struct tree *t, const struct caller *who, struct node n, s
                       struct err *e)
 {
 	tenants_stats_render(t->tenants, ret);
+	buf_addf(ret, "supervisor_pid %d\nrestarts %u\n", (int)t->options.supervisor,
+	         (unsigned)t->options.restarts);
 	return 0;
 }
 

@@ -26,6 +26,9 @@ struct tree_options {
 	bool read_only;
 	uid_t root_uid; /* who runs the daemon: owner of the top and of quota and status */
 	gid_t root_gid;
+	int kept_fd;       /* memory that outlives this process (kept.h), -1: none; stays the caller's */
+	uint32_t restarts; /* servers of this mount before this one */
+	pid_t supervisor;  /* 0: none */
 };
 
 int tree_new(const struct tree_options *o, struct tree **ret, struct err *e);
