@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mount/ops.h"
+#include "mount/wire.h"
 
 #define MAX_WRITE      (1u << 20)
 #define MAX_BACKGROUND 64 /* releases are among them */
@@ -57,7 +58,11 @@ static struct caller caller_of(fuse_req_t req)
 
 	interrupt_set(&interrupts, req, true);
 
-	return (struct caller){ .tid = c->pid, .uid = c->uid, .gid = c->gid, .umask = c->umask };
+	return (struct caller){ .tid = c->pid,
+		                .uid = c->uid,
+		                .gid = c->gid,
+		                .umask = c->umask,
+		                .request = wire_request() };
 }
 
 static void reply(fuse_req_t req, const char *op, int rc)

@@ -17,7 +17,7 @@
 /* For fuse_session_custom_io: plain reads and writes that note the request's number. */
 extern const struct fuse_custom_io wire_io;
 
-/* Of the request that this thread read last; TREE_AGAIN in it: it was sent before. */
+/* Of the request that this thread read last; CALLER_AGAIN in it: it was sent before. */
 uint64_t wire_request(void);
 
 /*

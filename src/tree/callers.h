@@ -32,7 +32,10 @@ struct caller {
 	uid_t uid;
 	gid_t gid;
 	mode_t umask;
+	uint64_t request; /* its number, CALLER_AGAIN in it: sent before; 0: unknown */
 };
+
+#define CALLER_AGAIN (1ull << 63) /* a server that died had read the request */
 
 #define LINEAGE_MAX 32
 

@@ -187,12 +187,15 @@ static int make_dir(struct tree *t, const struct caller *who, struct node parent
 int tree_mkdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
                mode_t mode, struct tree_entry *ret)
 {
+	struct kept_once once = kept_once_begin(t->kept, who, parent, name);
 	struct err e = { 0 };
-	struct node p, n;
+	struct node p, n = { 0 };
 	int rc = tree_node(parent, &p, &e);
 
-	if (rc == 0)
-		rc = make_dir(t, who, p, name, mode, &n, &e);
+	if (rc == 0 && !once.done)
+		rc = kept_once_end(&once, make_dir(t, who, p, name, mode, &n, &e), -EEXIST);
+	if (rc == 0 && !n.number) /* a server before this one made it */
+		rc = lookup(t, who, p, name, &n, &e);
 	if (rc == 0)
 		acts_done(t, who, &(struct act){ .operation = "mkdir", .node = n });
 	if (rc == 0)
@@ -255,12 +258,13 @@ static int remove_dir(struct tree *t, struct node parent, const char *name, stru
 
 int tree_rmdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name)
 {
+	struct kept_once once = kept_once_begin(t->kept, who, parent, name);
 	struct err e = { 0 };
 	struct node p;
 	int rc = tree_node(parent, &p, &e);
 
-	if (rc == 0)
-		rc = remove_dir(t, p, name, &e);
+	if (rc == 0 && !once.done)
+		rc = kept_once_end(&once, remove_dir(t, p, name, &e), -ENOENT);
 	if (rc == 0)
 		acts_done(t, who,
 		          &(struct act){ .operation = "rmdir",
@@ -290,13 +294,14 @@ static int unlink_file(struct tree *t, struct node parent, const char *name, str
 
 int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const char *name)
 {
+	struct kept_once once = kept_once_begin(t->kept, who, parent, name);
 	struct err e = { 0 };
 	struct node p;
 	int rc = tree_node(parent, &p, &e);
 
 	acts_begin();
-	if (rc == 0)
-		rc = unlink_file(t, p, name, &e);
+	if (rc == 0 && !once.done)
+		rc = kept_once_end(&once, unlink_file(t, p, name, &e), -ENOENT);
 	acts_data(t, who, p);
 	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
 }
@@ -348,14 +353,16 @@ static int rename_any(struct tree *t, struct node from, const char *name, struct
 int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
                 uint64_t new_parent, const char *new_name, unsigned flags)
 {
+	struct kept_once once = kept_once_begin(t->kept, who, parent, name);
 	struct err e = { 0 };
 	struct node from, to;
 	int rc = tree_node(parent, &from, &e);
 
 	if (rc == 0)
 		rc = tree_node(new_parent, &to, &e);
-	if (rc == 0)
-		rc = rename_any(t, from, name, to, new_name, flags, &e);
+	if (rc == 0 && !once.done)
+		rc = kept_once_end(&once, rename_any(t, from, name, to, new_name, flags, &e),
+		                   -ENOENT);
 	if (rc == 0 && from.kind == NODE_TENANTS)
 		acts_done(t, who,
 		          &(struct act){ .operation = "rename",
@@ -399,6 +406,7 @@ int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const
 	struct node p, n;
 	int rc = tree_node(parent, &p, &e);
 
+	tree_drop_orphan(t, who);
 	if (rc == 0)
 		rc = create_node(t, who, p, name, &n, &e);
 	if (rc == 0)
@@ -424,6 +432,7 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	struct node n;
 	int rc = tree_node(number, &n, &e);
 
+	tree_drop_orphan(t, who);
 	if (rc == 0)
 		rc = tree_enter(t, n, file_kind(n.kind)->access_read, &in, &e);
 	if (rc == 0) {
@@ -433,6 +442,7 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	if (rc < 0)
 		return tree_fail(t, who, n, rc, &e);
 	h->node = n;
+	handles_keep(h, who->request);
 	return 0;
 }
 

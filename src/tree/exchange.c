@@ -36,7 +36,7 @@ struct exchange {
 	struct query_parser *parser; /* lock: NULL after exchange_end */
 	struct answer answer;        /* lock */
 	struct buf asked;            /* lock: the last bytes of the query */
-	uint64_t end;                /* lock: offset */
+	uint64_t start, end;         /* lock: offsets */
 	size_t n_queries;            /* lock */
 	bool settled;                /* lock: its tail was taken, nothing can be added */
 	struct inside *in;           /* lock: while queries run */
@@ -119,7 +119,7 @@ static void begin_locked(struct exchange *ex, uint64_t start) REQUIRES(ex->lock)
 	answer_init(&ex->answer, &ex->post.text);
 	ex->post.error = 0;
 	ex->post.was_read = false;
-	ex->end = start;
+	ex->start = ex->end = start;
 	ex->n_queries = 0;
 	ex->settled = false;
 }
@@ -372,6 +372,16 @@ uint64_t exchange_extent(struct exchange *ex, bool *ret_waits)
 	*ret_waits = !ex->settled && !ex->post.error && query_parser_waits(ex->parser);
 	mutex_unlock(&ex->lock);
 	return extent;
+}
+
+uint64_t exchange_start(struct exchange *ex)
+{
+	uint64_t start;
+
+	mutex_lock(&ex->lock);
+	start = ex->start;
+	mutex_unlock(&ex->lock);
+	return start;
 }
 
 int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,

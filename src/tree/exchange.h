@@ -40,6 +40,8 @@ int exchange_read(struct tree *t, struct exchange *ex, uint64_t off, size_t n, s
  * still to follow.
  */
 uint64_t exchange_extent(struct exchange *ex, bool *ret_waits);
+/* Where its first query was written. */
+uint64_t exchange_start(struct exchange *ex);
 /* The answers alone, settled before; ret NULL: just their length. */
 int exchange_answers(struct tree *t, struct exchange *ex, struct buf *ret, uint64_t *ret_len,
                      struct err *e);

@@ -10,12 +10,14 @@
 
 #include "base/lock.h"
 #include "tenant/audit.h"
+#include "tree/kept.h"
 #include "tree/tree.h"
 
 struct tree {
 	struct tree_options options;
 	struct tenants *tenants;
 	struct callers *callers;
+	struct kept *kept;           /* what outlives this process: kept.h */
 	struct handles *handles;     /* handle.h */
 	struct snapshots *snapshots; /* sizes of open snapshots by node: handle.h */
 	struct live *live;           /* receipts of files being written: live.h */
@@ -37,6 +39,9 @@ struct handle {
 	bool applied;        /* a control write was: a lone newline that follows is its end */
 	struct buf snapshot; /* what reads give: rendered at open, stable */
 	void *state;         /* of ops; freed by ops->release */
+	bool left;           /* by a server that is gone, and not used since: restored at its use */
+	uint32_t index;      /* const; in kept */
+	struct kept_file *kept; /* const */
 };
 
 struct file_ops {
@@ -67,6 +72,8 @@ struct file_ops {
 	int (*truncate)(struct tree *t, const struct caller *who, struct handle *h, uint64_t size,
 	                struct err *e);
 	void (*release)(struct tree *t, struct handle *h);
+	/* In place of open, of a handle that a server before this one left: state from h->kept. */
+	int (*restore)(struct tree *t, struct handle *h, struct err *e);
 	/* The size for stat when render would be too dear (vectors/ID, receipts). */
 	int (*size)(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
 	            struct err *e);
@@ -153,6 +160,11 @@ int tree_fail_in(struct tree *t, const struct caller *who, struct node n, const 
 /* The node of a number from outside. -ESTALE. */
 int tree_node(uint64_t number, struct node *ret, struct err *e);
 
+/*
+ * Before an open: when the request is sent again, its first try may have left a handle whose number
+ * nobody knows.
+ */
+void tree_drop_orphan(struct tree *t, const struct caller *who);
 /* tree_open() of a node that was resolved. */
 int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags,
                    uint64_t *ret_handle, struct err *e);

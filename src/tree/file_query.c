@@ -27,6 +27,7 @@
 struct asking {
 	struct exchange *exchange; /* NULL until the first write */
 	bool by_read;              /* it is read by read(2), or not at all */
+	struct kept_query lost;    /* of a server before this one, until something else is asked */
 };
 
 static int query_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
@@ -39,6 +40,66 @@ static int query_open(struct tree *t, const struct caller *who, struct handle *h
 	h->state = a;
 	return 0;
 }
+
+/* ---- across servers ---- */
+
+static void keep(struct handle *h, const struct kept_query *q)
+{
+	kept_set_state(h->kept, &(union kept_state){ .query = *q });
+}
+
+static void keep_asked(struct handle *h, struct asking *a, uint64_t end)
+{
+	keep(h, &(struct kept_query){ KEPT_ASKED, exchange_start(a->exchange), end, 0 });
+}
+
+static void keep_answered(struct handle *h, struct asking *a)
+{
+	struct kept_query q = kept_state(h->kept).query;
+	bool waits;
+
+	if (q.is == KEPT_ANSWERED)
+		return;
+	q.is = KEPT_ANSWERED;
+	q.reach = exchange_extent(a->exchange, &waits);
+	keep(h, &q);
+}
+
+static int query_restore(struct tree *t, struct handle *h, struct err *e)
+{
+	struct asking *a;
+	int rc = query_open(t, NULL, h, e);
+
+	if (rc < 0)
+		return rc;
+	a = h->state;
+	a->lost = kept_state(h->kept).query;
+	return 0;
+}
+
+/* Told once. */
+static int lost(struct handle *h, struct asking *a, struct err *e)
+{
+	a->lost.is = KEPT_NOTHING_ASKED;
+	keep(h, &a->lost);
+	return err_set(e, -EAGAIN, "the server was restarted, and the answer is lost: ask again");
+}
+
+/*
+ * What adds to an exchange whose beginning is lost would be answered wrongly. What begins one may
+ * have been read by the server that died, and is just run again.
+ */
+static bool adds_to_lost(const struct kept_query *q, const struct caller *who, uint64_t off,
+                         size_t n)
+{
+	if (q->is != KEPT_ASKED)
+		return false;
+	if ((who->request & CALLER_AGAIN) && off + n == q->end)
+		return off != q->start;
+	return off == q->end;
+}
+
+/* ---- operations ---- */
 
 static int other_exchange(struct asking *a, struct node n, const struct lineage *l, struct err *e)
 {
@@ -61,6 +122,9 @@ static long query_write(struct tree *t, const struct caller *who, struct handle 
 
 	if (n == 0)
 		return 0;
+	if (adds_to_lost(&a->lost, who, off, n))
+		return lost(h, a, e);
+	a->lost.is = KEPT_NOTHING_ASKED;
 	callers_lineage(t->callers, who, &l);
 	if (a->exchange)
 		rc = exchange_write(t, a->exchange, &l, off, p, n, e);
@@ -69,21 +133,32 @@ static long query_write(struct tree *t, const struct caller *who, struct handle 
 		if (rc == 0)
 			rc = exchange_write(t, a->exchange, &l, off, p, n, e);
 	}
-	return rc < 0 ? rc : (long)n;
+	if (rc < 0)
+		return rc;
+	keep_asked(h, a, off + n);
+	return (long)n;
 }
 
 static int query_read(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                       size_t n, struct buf *ret, struct err *e)
 {
 	struct asking *a = h->state;
+	int rc;
 
+	if (a->lost.is == KEPT_ANSWERED && off >= a->lost.reach)
+		return 0;
+	if (a->lost.is != KEPT_NOTHING_ASKED)
+		return lost(h, a, e);
 	if (!a->exchange)
 		return err_set(
 			e, -ENODATA,
 			"nothing was asked on this descriptor yet, answers to others are in results");
 	if (off % PAGE || n % PAGE)
 		a->by_read = true;
-	return exchange_read(t, a->exchange, off, n, ret, e);
+	rc = exchange_read(t, a->exchange, off, n, ret, e);
+	if (rc == 0)
+		keep_answered(h, a);
+	return rc;
 }
 
 bool tree_grew(struct tree *t, uint64_t handle, uint64_t *ret_size)
@@ -149,5 +224,6 @@ const struct file_ops file_query = {
 	.read = query_read,
 	.truncate = query_truncate,
 	.release = query_release,
+	.restore = query_restore,
 	.size = query_size,
 };

@@ -1,5 +1,5 @@
 /*
- * handle.c: open files by index, and what is known of the nodes they are open on.
+ * handle.c: open files by number, and what is known of the nodes they are open on.
  *
  * Handles live in chunks that never move, so that a look-up takes no lock: the kernel sends a
  * handle's release only after its last other request. Free ones are chained by index. Open
@@ -26,22 +26,16 @@ struct slot {
 };
 
 struct handles {
+	struct kept *kept; /* const */
 	struct mutex lock;
 	_Atomic(struct slot *) chunks[N_CHUNKS]; /* set once, under lock */
 	uint32_t n;                              /* slots made so far; lock */
 	uint32_t first_free;                     /* lock */
 };
 
-int handles_new(struct handles **ret, struct err *e)
+static uint64_t number_of(const struct handle *h)
 {
-	struct handles *hs = mem_zalloc(1, sizeof(*hs));
-
-	if (!hs)
-		return err_nomem(e);
-	mutex_init(&hs->lock);
-	hs->first_free = NONE;
-	*ret = hs;
-	return 0;
+	return (uint64_t)h->kept->generation << 32 | h->index;
 }
 
 void handles_free(struct handles *hs)
@@ -86,9 +80,20 @@ static int slot_take_locked(struct handles *hs, uint32_t *ret, struct err *e) RE
 	return 0;
 }
 
-int handles_open(struct handles *hs, uint64_t *ret_index, struct handle **ret, struct err *e)
+static struct handle *slot_open(struct handles *hs, uint32_t index, struct kept_file *kept)
 {
-	struct slot *s;
+	struct slot *s = slot_at(hs, index);
+
+	memset(&s->handle, 0, sizeof(s->handle));
+	mutex_init(&s->handle.lock);
+	s->handle.index = index;
+	s->handle.kept = kept;
+	atomic_store_explicit(&s->open, true, memory_order_release);
+	return &s->handle;
+}
+
+int handles_open(struct handles *hs, uint64_t *ret_number, struct handle **ret, struct err *e)
+{
 	uint32_t index = 0;
 	int rc;
 
@@ -97,44 +102,143 @@ int handles_open(struct handles *hs, uint64_t *ret_index, struct handle **ret, s
 	mutex_unlock(&hs->lock);
 	if (rc < 0)
 		return rc;
-	s = slot_at(hs, index);
-	memset(&s->handle, 0, sizeof(s->handle));
-	mutex_init(&s->handle.lock);
-	atomic_store_explicit(&s->open, true, memory_order_release);
-	*ret_index = index;
-	*ret = &s->handle;
+	*ret = slot_open(hs, index, kept_take(hs->kept, index));
+	*ret_number = number_of(*ret);
 	return 0;
 }
 
-struct handle *handles_get(struct handles *hs, uint64_t index)
+void handles_keep(struct handle *h, uint64_t opened_by)
 {
-	struct slot *s = slot_at(hs, index);
-
-	return s && atomic_load_explicit(&s->open, memory_order_acquire) ? &s->handle : NULL;
+	h->kept->node = node_encode(h->node);
+	h->kept->flags = h->flags;
+	h->kept->opened_by = opened_by & ~CALLER_AGAIN;
+	atomic_store(&h->kept->open, 1);
 }
 
-void handles_close(struct handles *hs, uint64_t index)
+struct handle *handles_get(struct handles *hs, uint64_t number)
 {
+	struct slot *s = slot_at(hs, (uint32_t)number);
+
+	if (!s || !atomic_load_explicit(&s->open, memory_order_acquire))
+		return NULL;
+	return number_of(&s->handle) == number ? &s->handle : NULL;
+}
+
+static void free_place_locked(struct handles *hs, uint32_t index) REQUIRES(hs->lock)
+{
+	slot_at(hs, index)->next_free = hs->first_free;
+	hs->first_free = index;
+}
+
+void handles_close(struct handles *hs, uint64_t number)
+{
+	uint32_t index = (uint32_t)number;
 	struct slot *s = slot_at(hs, index);
 
 	buf_release(&s->handle.snapshot);
 	mutex_destroy(&s->handle.lock);
+	kept_drop(hs->kept, index);
 	mutex_lock(&hs->lock);
 	atomic_store_explicit(&s->open, false, memory_order_release);
-	s->next_free = hs->first_free;
-	hs->first_free = (uint32_t)index;
+	free_place_locked(hs, index);
 	mutex_unlock(&hs->lock);
 }
 
-struct handle *handles_next(struct handles *hs, uint64_t *pos)
+struct handle *handles_next(struct handles *hs, uint64_t *pos, uint64_t *ret_number)
 {
 	while (*pos < LIMIT_HANDLES) {
-		struct handle *h = handles_get(hs, (*pos)++);
+		struct slot *s = slot_at(hs, (*pos)++);
 
-		if (h)
-			return h;
+		if (!s || !atomic_load_explicit(&s->open, memory_order_acquire))
+			continue;
+		*ret_number = number_of(&s->handle);
+		return &s->handle;
 	}
 	return NULL;
+}
+
+struct handle *handles_orphan(struct handles *hs, const struct caller *who, uint64_t *ret_number)
+{
+	struct handle *h = NULL;
+	uint64_t pos = 0;
+
+	if (!(who->request & CALLER_AGAIN))
+		return NULL;
+	while ((h = handles_next(hs, &pos, ret_number)))
+		if (h->left && h->kept->opened_by == (who->request & ~CALLER_AGAIN))
+			break;
+	return h;
+}
+
+bool handles_have_node(struct handles *hs, struct node n)
+{
+	uint64_t pos = 0, number;
+	struct handle *h;
+
+	while ((h = handles_next(hs, &pos, &number)))
+		if (h->kept->open && h->kept->node == node_encode(n))
+			return true;
+	return false;
+}
+
+/* ---- what another server left ---- */
+
+static int take_over_locked(struct handles *hs, struct err *e) REQUIRES(hs->lock)
+{
+	uint32_t n = kept_n_files(hs->kept), index = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct kept_file *f = kept_file(hs->kept, i);
+		struct handle *h;
+		struct node node;
+		int rc = slot_take_locked(hs, &index, e); /* in their order: i */
+
+		if (rc < 0)
+			return rc;
+		if (!f->open || !node_decode(f->node, &node))
+			continue;
+		h = slot_open(hs, i, f);
+		h->node = node;
+		h->ops = file_kind(node.kind)->ops;
+		h->flags = f->flags;
+		h->applied = f->applied;
+		h->left = true;
+	}
+	return 0;
+}
+
+/* From the last to the first, so that low places are used again first. */
+static void free_others_locked(struct handles *hs) REQUIRES(hs->lock)
+{
+	for (uint32_t i = hs->n; i-- > 0;) {
+		struct slot *s = slot_at(hs, i);
+
+		if (s && !s->open)
+			free_place_locked(hs, i);
+	}
+}
+
+int handles_new(struct kept *k, struct handles **ret, struct err *e)
+{
+	struct handles *hs = mem_zalloc(1, sizeof(*hs));
+	int rc;
+
+	if (!hs)
+		return err_nomem(e);
+	mutex_init(&hs->lock);
+	hs->kept = k;
+	mutex_lock(&hs->lock);
+	hs->first_free = NONE;
+	rc = take_over_locked(hs, e);
+	if (rc == 0)
+		free_others_locked(hs);
+	mutex_unlock(&hs->lock);
+	if (rc < 0) {
+		handles_free(hs);
+		return rc;
+	}
+	*ret = hs;
+	return 0;
 }
 
 /* ---- nodes that are open ---- */

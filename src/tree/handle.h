@@ -1,7 +1,9 @@
 /*
  * handle.h: the table of open files, and the sizes of their snapshots.
  *
- * A handle is an index into chunks that never move; freed ones are reused. At most
+ * A handle is an index into chunks that never move, and above it how often that place was used:
+ * a release that is sent again never closes somebody else's. Each has a record in kept.h; those
+ * that a server before this one left open are open from the start, their `left` set. At most
  * LIMIT_HANDLES are open (-EMFILE).
  */
 #ifndef RV_TREE_HANDLE_H
@@ -12,14 +14,23 @@
 struct handles;
 struct snapshots;
 
-int handles_new(struct handles **ret, struct err *e);
+/* k is used as long as hs is; not freed. */
+int handles_new(struct kept *k, struct handles **ret, struct err *e);
 void handles_free(struct handles *hs); /* all handles must be closed */
 /* a cleared handle, its lock ready */
-int handles_open(struct handles *hs, uint64_t *ret_index, struct handle **ret, struct err *e);
-struct handle *handles_get(struct handles *hs, uint64_t index); /* NULL: not open */
-void handles_close(struct handles *hs, uint64_t index);
-/* Iterates the open ones, for the end of the mount. */
-struct handle *handles_next(struct handles *hs, uint64_t *pos);
+int handles_open(struct handles *hs, uint64_t *ret_number, struct handle **ret, struct err *e);
+/* It is answered from now on: a server after this one is to know it. */
+void handles_keep(struct handle *h, uint64_t opened_by);
+struct handle *handles_get(struct handles *hs, uint64_t number); /* NULL: not open */
+void handles_close(struct handles *hs, uint64_t number);
+/* Iterates the open ones from *pos 0 on. */
+struct handle *handles_next(struct handles *hs, uint64_t *pos, uint64_t *ret_number);
+/*
+ * The one that this request opened when a server before this one died: its number was told to
+ * nobody. NULL: none.
+ */
+struct handle *handles_orphan(struct handles *hs, const struct caller *who, uint64_t *ret_number);
+bool handles_have_node(struct handles *hs, struct node n);
 
 /*
  * st_size is that of the newest snapshot while one is open: fstat(2) reaches the server without

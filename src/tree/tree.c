@@ -23,16 +23,33 @@
 
 /* ---- life ---- */
 
+/* fstat(2) does not say on which handle it is asked. */
+static void know_left(struct tree *t)
+{
+	uint64_t pos = 0, number;
+	struct handle *h;
+
+	while ((h = handles_next(t->handles, &pos, &number))) {
+		h->has_snapshot = h->kept->text_len != KEPT_NO_TEXT;
+		if (h->has_snapshot)
+			snapshots_opened(t->snapshots, h->kept->node, h->kept->text_len);
+	}
+}
+
 static int tree_init(struct tree *t, struct err *e)
 {
 	int rc = callers_new(&t->callers, e);
 
 	if (rc == 0)
-		rc = handles_new(&t->handles, e);
+		rc = kept_new(t->options.kept_fd, &t->kept, e);
+	if (rc == 0)
+		rc = handles_new(t->kept, &t->handles, e);
 	if (rc == 0)
 		rc = snapshots_new(&t->snapshots, e);
 	if (rc == 0)
 		rc = live_new(&t->live, e);
+	if (rc == 0)
+		know_left(t);
 	return rc;
 }
 
@@ -67,22 +84,52 @@ static void end_handle(struct tree *t, struct handle *h)
 
 void tree_free(struct tree *t)
 {
+	uint64_t pos = 0, number;
 	struct handle *h;
 
 	if (!t)
 		return;
-	for (uint64_t pos = 0; t->handles && (h = handles_next(t->handles, &pos));) {
+	while (t->handles && (h = handles_next(t->handles, &pos, &number))) {
 		end_handle(t, h);
-		handles_close(t->handles, pos - 1);
+		handles_close(t->handles, number);
 	}
 	live_free(t->live);
 	snapshots_free(t->snapshots);
 	handles_free(t->handles);
+	kept_free(t->kept);
 	callers_free(t->callers);
 	buf_release(&t->spare);
 	mutex_destroy(&t->spare_lock);
 	mutex_destroy(&t->metadata_lock);
 	mem_free(t);
+}
+
+/* ---- handles that another server left ---- */
+
+/* What was read stays what it was; what was written goes on, or says that it cannot. */
+static int restore(struct tree *t, struct handle *h, struct err *e)
+{
+	int rc;
+
+	if (!h->left)
+		return 0;
+	rc = kept_get_text(t->kept, h->index, &h->snapshot, e);
+	if (rc == 0 && h->ops->restore)
+		rc = h->ops->restore(t, h, e);
+	if (rc == 0)
+		h->left = false;
+	return rc;
+}
+
+void tree_drop_orphan(struct tree *t, const struct caller *who)
+{
+	uint64_t number;
+	struct handle *h = handles_orphan(t->handles, who, &number);
+
+	if (!h)
+		return;
+	h->left = false; /* nobody used it: there is nothing to be restored */
+	tree_release(t, number);
 }
 
 /* ---- what every operation does ---- */
@@ -183,7 +230,9 @@ static int set_size(struct tree *t, const struct caller *who, struct node n, uin
 		               ? 0
 		               : err_set(e, -EINVAL, "a size can be set only through an open file");
 	mutex_lock(&h->lock);
-	rc = ops->truncate(t, who, h, size, e);
+	rc = restore(t, h, e);
+	if (rc == 0)
+		rc = ops->truncate(t, who, h, size, e);
 	mutex_unlock(&h->lock);
 	return rc;
 }
@@ -287,6 +336,7 @@ static int take_snapshot(struct tree *t, const struct caller *who, struct handle
 		return rc;
 	h->outgrew = snapshots_was_told(t->snapshots, node_encode(h->node), &told) &&
 	             told < h->snapshot.len;
+	kept_put_text(t->kept, h->index, &h->snapshot);
 	snapshots_opened(t->snapshots, node_encode(h->node), h->snapshot.len);
 	h->has_snapshot = true;
 	return 0;
@@ -319,6 +369,8 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 	h->flags = flags;
 	mutex_lock(&h->lock);
 	rc = open_handle(t, who, h, e);
+	if (rc == 0)
+		handles_keep(h, who->request);
 	mutex_unlock(&h->lock);
 	if (rc < 0)
 		handles_close(t->handles, *ret_handle);
@@ -332,6 +384,7 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t number, int fla
 	struct node n;
 	int rc = tree_node(number, &n, &e);
 
+	tree_drop_orphan(t, who);
 	if (rc == 0)
 		rc = tree_open_node(t, who, n, flags, ret_handle, &e);
 	if (rc < 0)
@@ -360,7 +413,10 @@ static int read_locked(struct tree *t, const struct caller *who, struct handle *
 
 	if (rc < 0)
 		return rc;
-	if (h->ops->read) {
+	rc = restore(t, h, e);
+	if (rc < 0) {
+		; /* what it was is not known yet */
+	} else if (h->ops->read) {
 		rc = h->ops->read(t, who, h, off, n, ret, e);
 	} else if (off < h->snapshot.len) {
 		size_t left = h->snapshot.len - (size_t)off;
@@ -406,7 +462,7 @@ static long write_control(struct tree *t, const struct caller *who, struct handl
 	if (h->applied && n == 1 && p[0] == '\n')
 		return 1;
 	rc = h->ops->control(t, who, h->node, p, n, e);
-	h->applied = rc == 0;
+	h->applied = h->kept->applied = rc == 0;
 	if (rc == 0)
 		acts_wrote(t, who, h->node, p, n);
 	return rc < 0 ? rc : (long)n;
@@ -420,7 +476,10 @@ static long write_locked(struct tree *t, const struct caller *who, struct handle
 
 	if (rc < 0)
 		return rc;
-	if (h->ops->write)
+	rc = restore(t, h, e);
+	if (rc < 0)
+		; /* what it was is not known yet */
+	else if (h->ops->write)
 		rc = h->ops->write(t, who, h, off, p, n, e);
 	else if (h->ops->control)
 		rc = write_control(t, who, h, p, n, e);
@@ -467,7 +526,9 @@ int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 		return 0;
 	acts_begin();
 	mutex_lock(&h->lock);
-	rc = h->ops->flush(t, who, h, &e);
+	rc = restore(t, h, &e);
+	if (rc == 0)
+		rc = h->ops->flush(t, who, h, &e);
 	again = h->failed;
 	h->failed = rc < 0;
 	mutex_unlock(&h->lock);
@@ -487,6 +548,8 @@ void tree_release(struct tree *t, uint64_t handle)
 	if (!h)
 		return;
 	mutex_lock(&h->lock);
+	if (h->ops && h->ops->flush)
+		restore(t, h, NULL); /* for the receipt */
 	end_handle(t, h);
 	mutex_unlock(&h->lock);
 	handles_close(t->handles, handle);

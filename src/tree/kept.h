@@ -1,0 +1,115 @@
+/*
+ * kept.h: what outlives the server: the open files and the calls under way, as plain data in
+ * memory that a supervisor keeps. Private to src/tree.
+ *
+ * Every server maps the same file and finds what the one before it left, whenever that ended. A
+ * record is written before the call that it tells of is answered. Without a supervisor the
+ * memory is the process's own and nothing is found in it. What another version laid out
+ * differently is forgotten.
+ *
+ * Threads: a file's record belongs to who holds its handle's lock; calls may be begun and ended
+ * by all.
+ */
+#ifndef RV_TREE_KEPT_H
+#define RV_TREE_KEPT_H
+
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "tree/callers.h"
+
+/* A descriptor of `query`: the exchange that it was in. */
+struct kept_query {
+	enum { KEPT_NOTHING_ASKED, KEPT_ASKED, KEPT_ANSWERED } is;
+	uint64_t start, end; /* offsets of what was asked */
+	uint64_t reach;      /* end of the answer, when it was read */
+};
+
+#define KEPT_TOKEN 16
+
+/* A descriptor that inserts or deletes, as its last call left it. */
+struct kept_stream {
+	bool clean;         /* nothing waits to be committed */
+	bool goes_on;       /* another line may follow, told by itself what it is */
+	int failed;         /* -Exxx: and stays so */
+	uint64_t pos;       /* bytes taken */
+	uint64_t clean_pos; /* of these, settled ones; the others are kept, or LOST */
+	uint64_t position;  /* of the next record */
+	uint64_t taken;     /* the request that was taken last */
+	uint8_t token[KEPT_TOKEN];
+	uint32_t n_commits;
+	/* of the call under way: the commit that ends it, once that is tried */
+	uint32_t final;
+	uint64_t final_request, final_position;
+};
+
+union kept_state {
+	struct kept_query query;
+	struct kept_stream stream;
+};
+
+struct kept_file {
+	_Atomic uint32_t open;
+	uint32_t generation; /* how often the place was used */
+	int32_t flags;       /* of open(2) */
+	bool applied;        /* as the handle's */
+	uint64_t node;
+	uint64_t opened_by;         /* request */
+	uint64_t text_len;          /* of its snapshot, or KEPT_NO_TEXT */
+	uint64_t pending_len;       /* bytes taken and not settled, or KEPT_NO_TEXT: too many */
+	_Atomic uint32_t current;   /* of states: replaced as a whole */
+	union kept_state states[2];
+	char name[LIMIT_ID + 1]; /* what vectors are named after */
+};
+
+#define KEPT_NO_TEXT     UINT64_MAX
+#define KEPT_PENDING_MAX (1u << 20)
+
+struct kept;
+
+/* fd: an unnamed file, empty or as another server left it; stays the caller's. -1: none. */
+int kept_new(int fd, struct kept **ret, struct err *e);
+void kept_free(struct kept *k); /* NULL allowed */
+
+/* ---- files: by index, below LIMIT_HANDLES ---- */
+
+uint32_t kept_n_files(const struct kept *k); /* above all indices that were used */
+/* Makes a place one's own: a generation that it never had, everything else cleared. */
+struct kept_file *kept_take(struct kept *k, uint32_t index);
+struct kept_file *kept_file(struct kept *k, uint32_t index);
+void kept_drop(struct kept *k, uint32_t index);
+
+/* A snapshot. Failing is no error: then it is just not found again. */
+void kept_put_text(struct kept *k, uint32_t index, const struct buf *text);
+/* -EAGAIN: there was one, and it is lost. Leaves *ret as it is when there was none. */
+int kept_get_text(struct kept *k, uint32_t index, struct buf *ret, struct err *e);
+/* n bytes more that are not settled yet; kept_settle: they are. */
+void kept_add_pending(struct kept *k, uint32_t index, const void *p, size_t n);
+void kept_settle(struct kept *k, uint32_t index);
+/* -EAGAIN: they were too many. */
+int kept_get_pending(struct kept *k, uint32_t index, struct buf *ret, struct err *e);
+
+union kept_state kept_state(const struct kept_file *f);
+void kept_set_state(struct kept_file *f, const union kept_state *s);
+
+/* ---- calls that cannot be done twice ---- */
+
+/*
+ * mkdir, rmdir, unlink and the like: when one is sent again after a crash, it may have been done
+ * already, and its second try fails with EEXIST or ENOENT. That is a success, unless another
+ * call for the same name succeeded since it began.
+ */
+struct kept_once {
+	struct kept *k;
+	uint64_t request, what;
+	uint32_t place;
+	bool done; /* by a server before this one, for certain: do nothing */
+};
+
+struct kept_once kept_once_begin(struct kept *k, const struct caller *who, uint64_t parent,
+                                 const char *name);
+/* rc as it came out, already: with which the second try fails. Returns what to answer. */
+int kept_once_end(const struct kept_once *o, int rc, int already);
+
+#endif
