@@ -21,6 +21,7 @@ struct deletion {
 	size_t n_lines;    /* complete ones */
 	size_t line_start; /* of the incomplete last one */
 	bool taken;        /* which is all there is, and was taken by a flush */
+	bool closed;       /* by a restart: what a line goes on from is lost */
 	struct err failed;
 };
 
@@ -134,12 +135,69 @@ static int fail(struct deletion *d, int rc, struct err *e)
 
 static int refuse_failed(const struct deletion *d, struct err *e)
 {
-	*e = d->failed;
+	if (e)
+		*e = d->failed;
 	return d->failed.code;
 }
 
-static long delete_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
-                         const void *p, size_t n, struct err *e)
+/* ---- across servers: what waits is kept, and a removal may be done twice ---- */
+
+static void keep(struct tree *t, struct handle *h, const struct caller *who, const void *p,
+                 size_t n)
+{
+	struct deletion *d = h->state;
+	struct kept_stream s = kept_state(h->kept).stream;
+
+	s.failed = d->failed.code;
+	s.pos += n;
+	if (n)
+		s.taken = who->request & ~CALLER_AGAIN;
+	if (d->lines.len == 0 || d->taken) {
+		s.clean_pos = s.pos;
+		s.goes_on = d->lines.len == 0; /* or a tail was taken, whose line may go on */
+	}
+	kept_set_stream(t->kept, h->index, &s, p, n);
+}
+
+static int lost(struct deletion *d, struct err *e)
+{
+	err_set(&d->failed, -EAGAIN,
+	        "the server was restarted, and what was not removed yet is lost: write it again");
+	return refuse_failed(d, e);
+}
+
+static int delete_begin(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	int rc = delete_open(t, who, h, e);
+
+	if (rc == 0)
+		keep(t, h, who, NULL, 0);
+	return rc;
+}
+
+static int delete_restore(struct tree *t, struct handle *h, struct err *e)
+{
+	struct kept_stream s = kept_state(h->kept).stream;
+	int rc = delete_open(t, NULL, h, e);
+	struct deletion *d = h->state;
+
+	if (rc < 0)
+		return rc;
+	d->closed = !s.goes_on;
+	if (s.failed)
+		err_set(&d->failed, s.failed, "it was refused before the server was restarted");
+	else if (s.pos == s.clean_pos)
+		return 0;
+	else if (d->closed || kept_get_pending(t->kept, h->index, &d->lines, NULL) < 0)
+		lost(d, NULL);
+	else
+		take_lines(d, NULL);
+	return 0;
+}
+
+/* ---- operations ---- */
+
+static long take_write(struct handle *h, struct tree *t, const void *p, size_t n, struct err *e)
 {
 	struct deletion *d = h->state;
 	int rc;
@@ -159,7 +217,22 @@ static long delete_write(struct tree *t, const struct caller *who, struct handle
 	return rc < 0 ? fail(d, rc, e) : (long)n;
 }
 
-static int delete_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+static long delete_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
+                         const void *p, size_t n, struct err *e)
+{
+	struct deletion *d = h->state;
+	long rc;
+
+	if (kept_was_taken(h->kept, who))
+		return (long)n;
+	if (d->closed)
+		return lost(d, e);
+	rc = take_write(h, t, p, n, e);
+	keep(t, h, who, p, n);
+	return rc;
+}
+
+static int take_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
 	struct deletion *d = h->state;
 	size_t tail = d->lines.len - d->line_start;
@@ -181,6 +254,14 @@ static int delete_flush(struct tree *t, const struct caller *who, struct handle 
 	return fail(d, rc, e);
 }
 
+static int delete_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	int rc = take_flush(t, who, h, e);
+
+	keep(t, h, who, NULL, 0);
+	return rc;
+}
+
 static void delete_release(struct tree *t, struct handle *h)
 {
 	struct deletion *d = h->state;
@@ -192,8 +273,9 @@ static void delete_release(struct tree *t, struct handle *h)
 }
 
 const struct file_ops file_delete = {
-	.open = delete_open,
+	.open = delete_begin,
 	.write = delete_write,
 	.flush = delete_flush,
 	.release = delete_release,
+	.restore = delete_restore,
 };

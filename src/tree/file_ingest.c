@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "tree/handle.h"
 #include "tree/ingest.h"
 
 /* The state of a handle that writes. */
@@ -23,6 +24,21 @@ struct writer {
 };
 
 /* ---- receipts ---- */
+
+/*
+ * A server before this one made the file; it is open, nothing was committed of it, and nobody used
+ * it since.
+ */
+static int left_receipt(struct tree *t, struct node n, struct receipt *ret)
+{
+	const struct handle *h = t->options.restarts ? handles_on_node(t->handles, n) : NULL;
+
+	if (!h || !h->left || !h->kept->name[0])
+		return -ENOENT;
+	*ret = (struct receipt){ .number = n.item, .state = RECEIPT_INGESTING };
+	memcpy(ret->name, h->kept->name, sizeof(ret->name));
+	return 0;
+}
 
 static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct receipt *ret,
                        struct err *e)
@@ -41,6 +57,8 @@ static int get_receipt(struct tree *t, uint32_t cid, uint32_t number, struct rec
 		return rc;
 	rc = engine_receipt_by_number(in.engine, cid, number, ret, e);
 	tenant_leave(&in);
+	if (rc == -ENOENT)
+		return left_receipt(t, (struct node){ NODE_RECEIPT, cid, number }, ret);
 	if (rc < 0 || ret->state != RECEIPT_INGESTING)
 		return rc;
 	/* Nobody writes it. */
@@ -124,19 +142,39 @@ static void leave_live(struct tree *t, struct live_receipt *live)
 	live_put(t->live, live);
 }
 
+static struct intake_options writer_options(struct tree *t, struct handle *h, struct writer *w)
+{
+	return (struct intake_options){
+		.tenants = t->tenants,
+		.cid = h->node.number,
+		.name = h->kept->name,
+		.append = (h->flags & O_APPEND) != 0,
+		.live = w->live,
+		.kept = t->kept,
+		.index = h->index,
+	};
+}
+
 static int open_writer(struct tree *t, struct handle *h, struct writer *w, struct err *e)
 {
-	struct intake_options o = { .tenants = t->tenants, .cid = h->node.number };
+	struct intake_options o = writer_options(t, h, w);
 	struct receipt r;
 
 	live_copy(w->live, &r);
-	o.name = r.name;
-	o.append = (h->flags & O_APPEND) != 0;
-	o.live = w->live;
+	memcpy(h->kept->name, r.name, sizeof(r.name));
 	return intake_new(&o, &w->intake, e);
 }
 
-static int ingest_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+static int reopen_writer(struct tree *t, struct handle *h, struct writer *w, struct err *e)
+{
+	struct intake_options o = writer_options(t, h, w);
+
+	return intake_resume(&o, &w->intake, e);
+}
+
+typedef int (*open_fn)(struct tree *t, struct handle *h, struct writer *w, struct err *e);
+
+static int become_writer(struct tree *t, struct handle *h, int flags, open_fn open, struct err *e)
 {
 	struct writer *w;
 	int rc;
@@ -146,9 +184,9 @@ static int ingest_open(struct tree *t, const struct caller *who, struct handle *
 	w = mem_zalloc(1, sizeof(*w));
 	if (!w)
 		return err_nomem(e);
-	rc = join_live(t, h->node, h->flags, &w->live, e);
+	rc = join_live(t, h->node, flags, &w->live, e);
 	if (rc == 0) {
-		rc = open_writer(t, h, w, e);
+		rc = open(t, h, w, e);
 		if (rc < 0)
 			leave_live(t, w->live);
 	}
@@ -160,22 +198,48 @@ static int ingest_open(struct tree *t, const struct caller *who, struct handle *
 	return 0;
 }
 
+static int ingest_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	return become_writer(t, h, h->flags, open_writer, e);
+}
+
+/* A file that nothing was committed of exists by its open descriptors alone. */
+static int bring_back(struct tree *t, struct handle *h, struct err *e)
+{
+	struct live_receipt *live = live_by_number(t->live, h->node.number, h->node.item);
+	struct receipt r;
+	int rc;
+
+	live_put(t->live, live);
+	if (live)
+		return 0;
+	rc = stored_receipt(t, h->node, &r, e);
+	if (rc != -ENOENT)
+		return rc;
+	rc = left_receipt(t, h->node, &r);
+	return rc == 0 && live_create(t->live, h->node.number, &r) < 0 ? err_nomem(e) : rc;
+}
+
+static int ingest_restore(struct tree *t, struct handle *h, struct err *e)
+{
+	int rc = (h->flags & O_ACCMODE) == O_RDONLY ? 0 : bring_back(t, h, e);
+
+	return rc < 0 ? rc : become_writer(t, h, O_APPEND, reopen_writer, e);
+}
+
 static long ingest_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                          const void *p, size_t n, struct err *e)
 {
 	struct writer *w = h->state;
 
-	return intake_write(w->intake, off, p, n, e);
+	return intake_serve_write(w->intake, who, off, p, n, e);
 }
 
 static int ingest_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
 	struct writer *w = h->state;
 
-	/* Looking at the caller costs more than the rest of a flush that has nothing to do. */
-	return w ? intake_flush(w->intake,
-	                        intake_pending(w->intake) && callers_dying_of_signal(who), e)
-	         : 0;
+	return w ? intake_serve_flush(w->intake, who, e) : 0;
 }
 
 static int ingest_truncate(struct tree *t, const struct caller *who, struct handle *h,
@@ -204,6 +268,7 @@ const struct file_ops file_ingest = {
 	.flush = ingest_flush,
 	.truncate = ingest_truncate,
 	.release = ingest_release,
+	.restore = ingest_restore,
 };
 
 /* ---- the directory ---- */
@@ -254,6 +319,21 @@ static int ingest_next(struct tree *t, struct inside *in, uint64_t after, size_t
 }
 
 /*
+ * A server before this one may have given the next number to a file that is open and has no stored
+ * receipt.
+ */
+static int new_number(struct tree *t, struct inside *in, uint32_t *ret, struct err *e)
+{
+	int rc;
+
+	do
+		rc = engine_receipt_number(in->engine, in->cid, ret, e);
+	while (rc == 0 && t->options.restarts &&
+	       handles_on_node(t->handles, (struct node){ NODE_RECEIPT, in->cid, *ret }));
+	return rc;
+}
+
+/*
  * The file exists once it is created: readers see its live receipt, and its first writer finds it
  * there.
  */
@@ -264,7 +344,7 @@ static int ingest_create(struct tree *t, const struct caller *who, struct inside
 	int rc = vector_id_check(name, strlen(name), e);
 
 	if (rc == 0)
-		rc = engine_receipt_number(in->engine, in->cid, &r.number, e);
+		rc = new_number(t, in, &r.number, e);
 	if (rc < 0)
 		return rc;
 	snprintf(r.name, sizeof(r.name), "%s", name);

@@ -68,23 +68,45 @@ static int vector_id_of(struct tree *t, struct node n, char id[LIMIT_ID + 1], st
 	return rc;
 }
 
+static struct intake_options writer_options(struct tree *t, struct handle *h)
+{
+	return (struct intake_options){
+		.tenants = t->tenants,
+		.cid = h->node.number,
+		.name = h->kept->name,
+		.one_vector = true,
+		.append = (h->flags & O_APPEND) != 0,
+		.kept = t->kept,
+		.index = h->index,
+	};
+}
+
 static int vector_open(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
-	struct intake_options o = { .tenants = t->tenants,
-		                    .cid = h->node.number,
-		                    .one_vector = true };
+	struct intake_options o = writer_options(t, h);
 	struct intake *intake;
-	char id[LIMIT_ID + 1];
 	int rc;
 
 	if ((h->flags & O_ACCMODE) == O_RDONLY)
 		return 0;
-	rc = vector_id_of(t, h->node, id, e);
-	if (rc < 0)
-		return rc;
-	o.name = id;
-	o.append = (h->flags & O_APPEND) != 0;
-	rc = intake_new(&o, &intake, e);
+	rc = vector_id_of(t, h->node, h->kept->name, e);
+	if (rc == 0)
+		rc = intake_new(&o, &intake, e);
+	if (rc == 0)
+		h->state = intake;
+	return rc;
+}
+
+/* By its name: a number under which nothing was stored is of the server that gave it. */
+static int vector_restore(struct tree *t, struct handle *h, struct err *e)
+{
+	struct intake_options o = writer_options(t, h);
+	struct intake *intake;
+	int rc;
+
+	if ((h->flags & O_ACCMODE) == O_RDONLY)
+		return 0;
+	rc = intake_resume(&o, &intake, e);
 	if (rc == 0)
 		h->state = intake;
 	return rc;
@@ -93,14 +115,12 @@ static int vector_open(struct tree *t, const struct caller *who, struct handle *
 static long vector_write(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                          const void *p, size_t n, struct err *e)
 {
-	return intake_write(h->state, off, p, n, e);
+	return intake_serve_write(h->state, who, off, p, n, e);
 }
 
 static int vector_flush(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
 {
-	struct intake *in = h->state;
-
-	return in ? intake_flush(in, intake_pending(in) && callers_dying_of_signal(who), e) : 0;
+	return h->state ? intake_serve_flush(h->state, who, e) : 0;
 }
 
 static int vector_truncate(struct tree *t, const struct caller *who, struct handle *h,
@@ -122,6 +142,7 @@ const struct file_ops file_vector = {
 	.flush = vector_flush,
 	.truncate = vector_truncate,
 	.release = vector_release,
+	.restore = vector_restore,
 };
 
 /* ---- the directory ---- */

@@ -170,15 +170,15 @@ struct handle *handles_orphan(struct handles *hs, const struct caller *who, uint
 	return h;
 }
 
-bool handles_have_node(struct handles *hs, struct node n)
+struct handle *handles_on_node(struct handles *hs, struct node n)
 {
 	uint64_t pos = 0, number;
 	struct handle *h;
 
 	while ((h = handles_next(hs, &pos, &number)))
 		if (h->kept->open && h->kept->node == node_encode(n))
-			return true;
-	return false;
+			break;
+	return h;
 }
 
 /* ---- what another server left ---- */

@@ -30,7 +30,8 @@ struct handle *handles_next(struct handles *hs, uint64_t *pos, uint64_t *ret_num
  * nobody. NULL: none.
  */
 struct handle *handles_orphan(struct handles *hs, const struct caller *who, uint64_t *ret_number);
-bool handles_have_node(struct handles *hs, struct node n);
+/* One that is open on the node, or NULL. */
+struct handle *handles_on_node(struct handles *hs, struct node n);
 
 /*
  * st_size is that of the newest snapshot while one is open: fstat(2) reaches the server without

@@ -113,6 +113,7 @@ int intake_new(const struct intake_options *o, struct intake **ret, struct err *
 		mem_free(in);
 		return rc;
 	}
+	intake_keep_begun(in);
 	*ret = in;
 	return 0;
 }
@@ -135,8 +136,7 @@ void intake_free(struct intake *in)
 	mem_free(in);
 }
 
-/* The stream is bad for good: everything that waits is rejected, and so is all that follows. */
-static void intake_fail(struct intake *in, int rc, const struct err *why)
+void intake_fail(struct intake *in, int rc, const struct err *why)
 {
 	in->failed = *why;
 	in->failed.code = rc;

@@ -21,11 +21,11 @@
 
 /* ---- commits ---- */
 
-static void next_token(struct intake *in)
+void intake_number_token(uint8_t token[TOKEN_SIZE], uint32_t commit)
 {
-	uint32_t n = htobe32(++in->n_commits);
+	uint32_t n = htobe32(commit);
 
-	memcpy(in->token + sizeof(in->token) - sizeof(n), &n, sizeof(n));
+	memcpy(token + TOKEN_SIZE - sizeof(n), &n, sizeof(n));
 }
 
 static void receipt_begin(struct intake *in, struct receipt *ret, enum receipt_state state)
@@ -38,17 +38,24 @@ static void receipt_begin(struct intake *in, struct receipt *ret, enum receipt_s
 	ret->vectors -= ret->vectors < in->n_superseded ? ret->vectors : in->n_superseded;
 }
 
+static void return_positions(struct intake *in)
+{
+	if (in->claimed.n)
+		live_return_positions(in->o.live, in->claimed.first, in->claimed.last,
+		                      in->claimed.n);
+	in->claimed.n = 0;
+}
+
 /* Holding commit, so that what is stored counts the vectors of all writers. */
 static int commit_with_receipt(struct intake *in, struct tenant_batch *b, enum receipt_state state,
-                               struct err *e) REQUIRES(in->o.live->commit)
+                               struct batch_result *ret, struct err *e) REQUIRES(in->o.live->commit)
 {
 	bool forgotten = in->o.live->forgotten;
-	struct batch_result result;
 	struct receipt r;
 	int rc;
 
 	receipt_begin(in, &r, state);
-	rc = tenant_batch_commit(b, in->token, forgotten ? NULL : &r, &result, e);
+	rc = tenant_batch_commit(b, in->token, forgotten ? NULL : &r, ret, e);
 	if (rc == 0)
 		live_committed(in->o.live, &r);
 	return rc;
@@ -64,16 +71,20 @@ static int commit_batch(struct intake *in, enum receipt_state state, struct err 
 	if (!b)
 		return 0;
 	in->batch = NULL;
-	next_token(in);
+	intake_number_token(in->token, ++in->n_commits);
+	if (state == RECEIPT_COMMITTED)
+		intake_keep_final(in);
 	if (in->o.live) {
 		mutex_lock(&in->o.live->commit);
-		rc = commit_with_receipt(in, b, state, e);
+		rc = commit_with_receipt(in, b, state, &result, e);
 		mutex_unlock(&in->o.live->commit);
 	} else {
 		rc = tenant_batch_commit(b, in->token, NULL, &result, e);
 	}
 	if (rc < 0)
 		return rc;
+	if (result.duplicate) /* a server before this one did it, under the positions of then */
+		return_positions(in);
 	in->claimed.n = 0;
 	in->n_superseded = 0;
 	in->open = state == RECEIPT_INGESTING;
@@ -177,10 +188,7 @@ void intake_drop(struct intake *in)
 	tenant_batch_abort(in->batch);
 	in->batch = NULL;
 	held_release(&in->first);
-	if (in->claimed.n)
-		live_return_positions(in->o.live, in->claimed.first, in->claimed.last,
-		                      in->claimed.n);
-	in->claimed.n = 0;
+	return_positions(in);
 	in->n_superseded = 0;
 }
 

@@ -26,7 +26,8 @@
 #define TEXTS       (1ull << 30)          /* where they begin */
 #define TEXT_MAX    (96ull << 20)         /* more than an answer has */
 #define TEXT_STRIDE (128ull << 20)
-#define PENDING     (TEXT_STRIDE - KEPT_PENDING_MAX)
+#define PENDING_MAX (1u << 20) /* as LIMIT_LINE: a line always fits */
+#define PENDING     (TEXT_STRIDE - PENDING_MAX)
 #define CHEAP_BYTES 4096u /* not worth a call to give back */
 
 struct call {
@@ -142,6 +143,8 @@ struct kept_file *kept_take(struct kept *k, uint32_t index)
 	return f;
 }
 
+static void settle(struct kept *k, uint32_t index);
+
 static uint64_t text_at(uint32_t index)
 {
 	return TEXTS + index * TEXT_STRIDE;
@@ -160,7 +163,7 @@ void kept_drop(struct kept *k, uint32_t index)
 	atomic_store(&f->open, 0);
 	if (f->text_len != KEPT_NO_TEXT)
 		give_back(k, text_at(index), f->text_len);
-	kept_settle(k, index);
+	settle(k, index);
 }
 
 /* ---- texts ---- */
@@ -205,37 +208,6 @@ int kept_get_text(struct kept *k, uint32_t index, struct buf *ret, struct err *e
 	return get(k, text_at(index), n, ret, e);
 }
 
-void kept_add_pending(struct kept *k, uint32_t index, const void *p, size_t n)
-{
-	struct kept_file *f = kept_file(k, index);
-	uint64_t len = f->pending_len;
-
-	if (len == KEPT_NO_TEXT)
-		return;
-	f->pending_len = KEPT_NO_TEXT;
-	if (k->fd >= 0 && n <= KEPT_PENDING_MAX - len &&
-	    io_write_at(k->fd, p, n, text_at(index) + PENDING + len) == 0)
-		f->pending_len = len + n;
-}
-
-void kept_settle(struct kept *k, uint32_t index)
-{
-	struct kept_file *f = kept_file(k, index);
-	uint64_t n = f->pending_len;
-
-	f->pending_len = 0;
-	give_back(k, text_at(index) + PENDING, n == KEPT_NO_TEXT ? KEPT_PENDING_MAX : n);
-}
-
-int kept_get_pending(struct kept *k, uint32_t index, struct buf *ret, struct err *e)
-{
-	uint64_t n = kept_file(k, index)->pending_len;
-
-	if (n > KEPT_PENDING_MAX)
-		return err_set(e, -EAGAIN, "more than %u bytes", KEPT_PENDING_MAX);
-	return get(k, text_at(index) + PENDING, n, ret, e);
-}
-
 /* ---- states ---- */
 
 union kept_state kept_state(const struct kept_file *f)
@@ -249,6 +221,61 @@ void kept_set_state(struct kept_file *f, const union kept_state *s)
 
 	f->states[other] = *s;
 	atomic_store(&f->current, other);
+}
+
+/* ---- streams ---- */
+
+static void settle(struct kept *k, uint32_t index)
+{
+	struct kept_file *f = kept_file(k, index);
+	uint64_t n = f->pending_len;
+
+	f->pending_len = 0;
+	if (n)
+		give_back(k, text_at(index) + PENDING, n < PENDING_MAX ? n : PENDING_MAX);
+}
+
+static void add_pending(struct kept *k, uint32_t index, const void *p, size_t n)
+{
+	struct kept_file *f = kept_file(k, index);
+	uint64_t len = f->pending_len;
+
+	f->pending_len = PENDING_MAX + 1;
+	if (k->fd >= 0 && len <= PENDING_MAX && n <= PENDING_MAX - len &&
+	    io_write_at(k->fd, p, n, text_at(index) + PENDING + len) == 0)
+		f->pending_len = len + n;
+}
+
+/* Bytes are there before the state speaks of them, and go after it is silent about them. */
+void kept_set_stream(struct kept *k, uint32_t index, const struct kept_stream *s, const void *p,
+                     size_t n)
+{
+	if (s->pos != s->clean_pos && n)
+		add_pending(k, index, p, n);
+	kept_set_state(kept_file(k, index), &(union kept_state){ .stream = *s });
+	if (s->pos == s->clean_pos || s->failed)
+		settle(k, index);
+}
+
+/* Bytes of a call that did not end are left out: it is sent again. */
+int kept_get_pending(struct kept *k, uint32_t index, struct buf *ret, struct err *e)
+{
+	struct kept_file *f = kept_file(k, index);
+	struct kept_stream s = kept_state(f).stream;
+	uint64_t n = s.pos - s.clean_pos;
+
+	if (f->pending_len > PENDING_MAX || f->pending_len < n)
+		return err_set(e, -EAGAIN, "more than %u bytes", PENDING_MAX);
+	f->pending_len = n;
+	return get(k, text_at(index) + PENDING, n, ret, e);
+}
+
+bool kept_was_taken(const struct kept_file *f, const struct caller *who)
+{
+	struct kept_stream s = kept_state(f).stream;
+
+	return (who->request & CALLER_AGAIN) && !s.failed &&
+	       s.taken == (who->request & ~CALLER_AGAIN);
 }
 
 /* ---- calls ---- */

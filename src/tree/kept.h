@@ -28,20 +28,19 @@ struct kept_query {
 
 #define KEPT_TOKEN 16
 
-/* A descriptor that inserts or deletes, as its last call left it. */
+/* A descriptor that inserts or deletes, after its last call. */
 struct kept_stream {
-	bool clean;         /* nothing waits to be committed */
-	bool goes_on;       /* another line may follow, told by itself what it is */
-	int failed;         /* -Exxx: and stays so */
-	uint64_t pos;       /* bytes taken */
-	uint64_t clean_pos; /* of these, settled ones; the others are kept, or LOST */
+	int failed;     /* -Exxx: and stays so */
+	uint64_t taken; /* the request that was taken last */
+	uint64_t pos;   /* bytes taken */
+	/* When nothing waited the last time: what came since is kept as pending bytes. */
+	uint64_t clean_pos;
+	bool goes_on;       /* a new reader could read on there */
 	uint64_t position;  /* of the next record */
-	uint64_t taken;     /* the request that was taken last */
-	uint8_t token[KEPT_TOKEN];
-	uint32_t n_commits;
+	uint32_t n_commits; /* batches so far; each has the token with its number */
 	/* of the call under way: the commit that ends it, once that is tried */
 	uint32_t final;
-	uint64_t final_request, final_position;
+	uint8_t token[KEPT_TOKEN];
 };
 
 union kept_state {
@@ -57,14 +56,13 @@ struct kept_file {
 	uint64_t node;
 	uint64_t opened_by;         /* request */
 	uint64_t text_len;          /* of its snapshot, or KEPT_NO_TEXT */
-	uint64_t pending_len;       /* bytes taken and not settled, or KEPT_NO_TEXT: too many */
+	uint64_t pending_len;       /* of a stream; too large: they are lost */
 	_Atomic uint32_t current;   /* of states: replaced as a whole */
 	union kept_state states[2];
 	char name[LIMIT_ID + 1]; /* what vectors are named after */
 };
 
-#define KEPT_NO_TEXT     UINT64_MAX
-#define KEPT_PENDING_MAX (1u << 20)
+#define KEPT_NO_TEXT UINT64_MAX
 
 struct kept;
 
@@ -84,11 +82,14 @@ void kept_drop(struct kept *k, uint32_t index);
 void kept_put_text(struct kept *k, uint32_t index, const struct buf *text);
 /* -EAGAIN: there was one, and it is lost. Leaves *ret as it is when there was none. */
 int kept_get_text(struct kept *k, uint32_t index, struct buf *ret, struct err *e);
-/* n bytes more that are not settled yet; kept_settle: they are. */
-void kept_add_pending(struct kept *k, uint32_t index, const void *p, size_t n);
-void kept_settle(struct kept *k, uint32_t index);
-/* -EAGAIN: they were too many. */
+
+/* The end of a call of a stream that took n bytes; all since s->clean_pos are kept, if not many. */
+void kept_set_stream(struct kept *k, uint32_t index, const struct kept_stream *s, const void *p,
+                     size_t n);
+/* The bytes from clean_pos to pos. -EAGAIN: they were too many. */
 int kept_get_pending(struct kept *k, uint32_t index, struct buf *ret, struct err *e);
+/* The request was taken by a server that died before it answered. */
+bool kept_was_taken(const struct kept_file *f, const struct caller *who);
 
 union kept_state kept_state(const struct kept_file *f);
 void kept_set_state(struct kept_file *f, const union kept_state *s);

@@ -73,6 +73,7 @@ void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64
 
 static struct tree tree;
 static struct handle handle;
+static struct kept_file kept;
 static struct caller caller;
 static const struct node node_query = { NODE_QUERY, 5, 1 };
 static const struct node node_results = { NODE_RESULTS, 5, 1 };
@@ -82,6 +83,8 @@ static int start(void **state)
 {
 	memset(&tree, 0, sizeof tree);
 	memset(&handle, 0, sizeof handle);
+	memset(&kept, 0, sizeof kept);
+	handle.kept = &kept;
 	caller = (struct caller){ .tid = (pid_t)syscall(SYS_gettid) };
 	handle.node = node_query;
 	enter_error = 0;

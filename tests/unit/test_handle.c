@@ -4,7 +4,21 @@
 #include <errno.h>
 #include <stdatomic.h>
 
+#include "base/mem.h"
 #include "tree/handle.h"
+
+static struct kept *kept;
+
+static int start(void **state)
+{
+	return kept_new(-1, &kept, NULL);
+}
+
+static int stop(void **state)
+{
+	kept_free(kept);
+	return 0;
+}
 
 static void node_numbers(void **state)
 {
@@ -46,9 +60,9 @@ static void handles_are_reused(void **state)
 {
 	struct handles *hs;
 	struct handle *h, *again;
-	uint64_t index, second, pos = 0;
+	uint64_t index, before, second, number, pos = 0;
 
-	T_OK(handles_new(&hs, NULL));
+	T_OK(handles_new(kept, &hs, NULL));
 	assert_null(handles_get(hs, 0));
 	assert_null(handles_get(hs, UINT64_MAX));
 	T_OK(handles_open(hs, &index, &h, NULL));
@@ -59,13 +73,17 @@ static void handles_are_reused(void **state)
 	buf_adds(&h->snapshot, "text");
 	handles_close(hs, index);
 	assert_null(handles_get(hs, index));
+	before = index;
 	T_OK(handles_open(hs, &index, &again, NULL));
 	assert_ptr_equal(again, h);
+	assert_int_not_equal(index, before); /* the place is, its number is not */
+	assert_null(handles_get(hs, before));
 	assert_int_equal(again->flags, 0);
 	assert_int_equal(again->snapshot.len, 0);
 	handles_close(hs, index);
-	assert_ptr_equal(handles_next(hs, &pos), handles_get(hs, second));
-	assert_null(handles_next(hs, &pos));
+	assert_ptr_equal(handles_next(hs, &pos, &number), handles_get(hs, second));
+	assert_int_equal(number, second);
+	assert_null(handles_next(hs, &pos, &number));
 	handles_close(hs, second);
 	handles_free(hs);
 	handles_free(NULL);
@@ -76,20 +94,22 @@ static void handles_have_a_limit(void **state)
 	struct handles *hs;
 	struct handle *h;
 	struct err e = { 0 };
+	uint64_t *numbers MEM_AUTO = mem_alloc(LIMIT_HANDLES, sizeof(*numbers));
 	uint64_t index;
 
-	T_OK(handles_new(&hs, NULL));
+	assert_non_null(numbers);
+	T_OK(handles_new(kept, &hs, NULL));
 	for (unsigned i = 0; i < LIMIT_HANDLES; i++) {
-		T_OK(handles_open(hs, &index, &h, NULL));
-		assert_int_equal(index, i);
+		T_OK(handles_open(hs, &numbers[i], &h, NULL));
+		assert_int_equal((uint32_t)numbers[i], i);
 	}
 	T_ERR(handles_open(hs, &index, &h, &e), EMFILE);
 	assert_non_null(strstr(e.text, "65536"));
-	handles_close(hs, 12345);
-	T_OK(handles_open(hs, &index, &h, NULL));
-	assert_int_equal(index, 12345);
+	handles_close(hs, numbers[12345]);
+	T_OK(handles_open(hs, &numbers[12345], &h, NULL));
+	assert_int_equal((uint32_t)numbers[12345], 12345);
 	for (unsigned i = 0; i < LIMIT_HANDLES; i++)
-		handles_close(hs, i);
+		handles_close(hs, numbers[i]);
 	handles_free(hs);
 }
 
@@ -125,7 +145,7 @@ static void handles_from_threads(void **state)
 {
 	pthread_t threads[N_THREADS];
 
-	T_OK(handles_new(&shared, NULL));
+	T_OK(handles_new(kept, &shared, NULL));
 	for (intptr_t i = 0; i < N_THREADS; i++)
 		assert_int_equal(pthread_create(&threads[i], NULL, open_and_close, (void *)(i + 1)),
 		                 0);
@@ -171,9 +191,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(node_numbers),
 		cmocka_unit_test(table_of_files),
-		cmocka_unit_test(handles_are_reused),
-		cmocka_unit_test(handles_have_a_limit),
-		cmocka_unit_test(handles_from_threads),
+		cmocka_unit_test_setup_teardown(handles_are_reused, start, stop),
+		cmocka_unit_test_setup_teardown(handles_have_a_limit, start, stop),
+		cmocka_unit_test_setup_teardown(handles_from_threads, start, stop),
 		cmocka_unit_test(snapshots_know_the_newest_size),
 	};
 
