@@ -142,16 +142,23 @@ static int mount_it(struct running *r, struct err *e)
 	return 0;
 }
 
-static int start(struct running *r, struct err *e)
+static void block_signals(sigset_t *ret_before)
 {
-	sigset_t ours, before;
-	int rc;
+	sigset_t ours;
 
 	sigemptyset(&ours);
 	sigaddset(&ours, SIGTERM);
 	sigaddset(&ours, SIGINT);
 	sigaddset(&ours, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &ours, &before);
+	pthread_sigmask(SIG_BLOCK, &ours, ret_before);
+}
+
+static int start(struct running *r, struct err *e)
+{
+	sigset_t before;
+	int rc;
+
+	block_signals(&before);
 	rc = open_data(r, e);
 	if (rc == 0)
 		rc = mount_it(r, e);
@@ -209,10 +216,12 @@ static int serve(struct running *r)
 
 /* ---- end ---- */
 
+/* What it was told to do already, it need not be told again. */
 static void finish(struct running *r)
 {
 	struct fuse_session *se = r->mount.session;
 
+	block_signals(NULL);
 	if (r->has_signals)
 		fuse_remove_signal_handlers(se);
 	if (se)

@@ -2,9 +2,11 @@
 #
 #   mount_fs [OPTIONS]   DATA on MNT (both may be set before), in the foreground, its log in LOG; waits until it answers
 #   umount_fs            unmounts, waits for the daemon, requires exit 0 and a log without sanitizer reports
-#   kill9_fs             kills it the hard way; the dead mount stays, as it would
+#   kill9_fs             kills it the hard way, its server too; the dead mount stays, as it would
 #   remount [OPTIONS]    umount_fs, mount_fs
-#   daemon_pid           prints the daemon's pid
+#   daemon_pid           prints the daemon's pid: its supervisor's
+#   server_pid           prints the pid of the process that serves now
+#   kill9_server         kills that; the supervisor starts another one
 #   public_mnt, as_user  for tests with other users, below
 #   poll SECONDS CMD...  repeats CMD until it succeeds; fails after SECONDS
 #   put FILE             standard input to FILE by cp: one batch, where bash's printf writes each line by itself
@@ -43,6 +45,18 @@ put() { # FILE
 
 daemon_pid() {
     echo "$DAEMON"
+}
+
+top_stat() { # KEY
+    sed -n "s/^$1 //p" "$MNT/stats"
+}
+
+server_pid() {
+    top_stat server_pid
+}
+
+kill9_server() {
+    kill -9 "$(server_pid)"
 }
 
 show_log() {

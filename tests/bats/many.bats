@@ -4,11 +4,11 @@
 load helper
 
 daemon_threads() {
-    ls "/proc/$(daemon_pid)/task" | wc -l
+    ls "/proc/$(server_pid)/task" | wc -l
 }
 
 daemon_files() {
-    ls "/proc/$(daemon_pid)/fd" | wc -l
+    ls "/proc/$(server_pid)/fd" | wc -l
 }
 
 @test "1,000 tenants with 100 vectors each" {
@@ -28,7 +28,7 @@ daemon_files() {
     [ "$(daemon_files)" -lt 1200 ]
     [ "$(daemon_threads)" -lt 200 ]
     local rss
-    rss=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$(daemon_pid)/status")
+    rss=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$(server_pid)/status")
     [ "$rss" -lt 400000 ]
     run sed -n 's/^vectors //p' "$MNT/stats"
     assert_output 100000

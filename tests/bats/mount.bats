@@ -47,6 +47,9 @@ background_ended() {
     run ruvectorfs -o tier=go.ld "$DATA" "$MNT"
     assert_failure 1
     assert_output --partial "tier must be a name"
+    run ruvectorfs -o supervise=maybe "$DATA" "$MNT"
+    assert_failure 1
+    assert_output --partial "supervise must be on or off"
     assert_not_exists "$DATA"
     mkdir "$MNT"
     run ruvectorfs -o tier=gold "$DATA" "$MNT"
@@ -146,20 +149,25 @@ background_ended() {
     assert_equal "$(grep -c " $MNT " /proc/mounts)" 1
 }
 
-@test "SIGTERM, SIGINT and SIGHUP end it cleanly" {
-    for signal in TERM INT HUP; do
-        mkdir -p "$MNT"
-        # a background job of a script starts with SIGINT ignored
-        start_daemon env --default-signal=INT,HUP "$RV_BIN/ruvectorfs" -f "$DATA" "$MNT"
-        poll 20 fs_answers
-        mkdir "$MNT/tenants/$signal"
-        kill -"$signal" "$DAEMON"
-        wait_daemon
-        run ! grep -q " $MNT " /proc/mounts
-    done
+ends_by() { # SIGNAL [OPTIONS]
+    mkdir -p "$MNT"
+    # a background job of a script starts with SIGINT ignored
+    start_daemon env --default-signal=INT,HUP "$RV_BIN/ruvectorfs" -f ${2:+-o "$2"} "$DATA" "$MNT"
+    poll 20 fs_answers
+    mkdir "$MNT/tenants/$1.${2:-}"
+    kill -"$1" "$DAEMON"
+    wait_daemon
+    run ! grep -q " $MNT " /proc/mounts
+}
+
+@test "SIGTERM and SIGINT end it cleanly, SIGHUP too when it is alone" {
+    ends_by TERM
+    ends_by INT
+    ends_by TERM supervise=off
+    ends_by INT supervise=off
+    ends_by HUP supervise=off
     mount_fs
-    run ls "$MNT/tenants"
-    assert_output "$(printf 'TERM\nINT\nHUP' | sort)"
+    assert_equal "$(ls "$MNT/tenants" | wc -l)" 5
 }
 
 @test "a signal ends it with files open, and what waits is rejected" {

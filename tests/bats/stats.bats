@@ -41,7 +41,7 @@ tenants="collections quota_utilization near_quota rejected_max_vectors rejected_
     has_keys stats $common $tenants dimension metric
     has_keys collections/c/stats $common dimension metric
     run ! grep -E "quota|rejected|collections" collections/c/stats
-    has_keys "$MNT/stats" $common $tenants tenants uptime_s server_pid
+    has_keys "$MNT/stats" $common $tenants tenants uptime_s server_pid supervisor_pid restarts
 }
 
 @test "inserts, replacements, deletes" {
@@ -161,7 +161,9 @@ tenants="collections quota_utilization near_quota rejected_max_vectors rejected_
     assert_equal "$(value "$MNT/stats" vectors)" 3
     assert_equal "$(value "$MNT/stats" collections)" 1
     assert_equal "$(value "$MNT/stats" inserts)" 3
-    assert_equal "$(value "$MNT/stats" server_pid)" "$(daemon_pid)"
+    assert_equal "$(value "$MNT/stats" supervisor_pid)" "$(daemon_pid)"
+    assert_equal "$(value "$MNT/stats" restarts)" 0
+    assert_equal "$(ps -o ppid= -p "$(value "$MNT/stats" server_pid)" | tr -d ' ')" "$(daemon_pid)"
 }
 
 @test "the top's know closed tenants, after a restart and after a crash" {

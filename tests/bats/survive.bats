@@ -1,0 +1,365 @@
+#!/usr/bin/env bats
+# The mount survives its server: killed, crashing, upgraded.
+
+load helper
+
+# Python with kill(), which kills the server and waits for nothing, and errno_of(call, args...).
+client() { # the program on standard input; T, the tenant
+    { cat << 'EOF'; cat; } | T=$MNT/tenants/t timeout -k 5 120 python3 -
+import os, signal
+T = os.environ['T'] + '/'
+def stat(key):
+    return int([l.split()[1] for l in open(T + '../../stats') if l.startswith(key + ' ')][0])
+def kill():
+    os.kill(stat('server_pid'), signal.SIGKILL)
+def errno_of(call, *args):
+    try:
+        call(*args)
+    except OSError as e:
+        return e.errno
+    return 0
+def put(name, data):
+    with open(T + name, 'wb', buffering=0) as f:
+        f.write(data)
+EOF
+}
+
+mounted() {
+    grep -q " $MNT fuse.ruvectorfs " /proc/mounts
+}
+
+@test "a server that is killed is replaced, and the mount stays" {
+    mount_fs
+    local before supervisor
+    supervisor=$(top_stat supervisor_pid)
+    mkdir "$MNT/tenants/t"
+    for signal in KILL SEGV TERM HUP; do
+        before=$(server_pid)
+        kill -$signal "$before"
+        run cat "$MNT/version"
+        assert_success
+        [ "$(server_pid)" != "$before" ]
+    done
+    assert_equal "$(top_stat restarts)" 4
+    assert_equal "$(top_stat supervisor_pid)" "$supervisor"
+    assert_equal "$(ls "$MNT/tenants")" t
+    umount_fs
+    assert_equal "$(grep -c 'starting another' "$LOG")" 2 # the others were told to
+}
+
+@test "DATA is never free for another daemon meanwhile" {
+    mount_fs
+    mkdir "$BATS_TEST_TMPDIR/other"
+    kill9_server
+    run timeout -k 5 60 "$RV_BIN/ruvectorfs" "$DATA" "$BATS_TEST_TMPDIR/other" 3>&-
+    assert_failure 32
+    assert_output --partial "is in use by process $(daemon_pid)"
+}
+
+@test "kill -9 under load of readers and writers: no error, nothing lost, no wrong answer" {
+    mount_fs
+    timeout -k 5 200 python3 "$BATS_TEST_DIRNAME/../survive.py" "$MNT" --kills 6 --every 0.7 3>&-
+    assert_equal "$(top_stat restarts)" 6
+    echo verify > "$MNT/tenants/survive/integrity"
+    poll 60 grep -q "^state healthy" "$MNT/tenants/survive/integrity"
+}
+
+@test "shells under kills: every echo that said yes is there" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    local acked=$BATS_TEST_TMPDIR/acked
+    (cd "$MNT/tenants/t" && i=0 && while echo "$i 1" > ingest/v$i && echo v$i >> "$acked"; do
+        [ ! -e "$BATS_TEST_TMPDIR/stop" ] || exit 0
+        i=$((i + 1))
+    done; exit 1) 3>&- &
+    local writer=$!
+    for i in 20 40 60 80 100; do
+        poll 20 grep -q "^v$i$" "$acked"
+        kill9_server
+    done
+    touch "$BATS_TEST_TMPDIR/stop"
+    wait $writer
+    ls -U "$MNT/tenants/t/vectors" | sort > "$BATS_TEST_TMPDIR/there"
+    run comm -3 <(sort "$acked") "$BATS_TEST_TMPDIR/there"
+    assert_output ""
+}
+
+@test "descriptors that read go on where they were" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    seq 100 | awk '{ print "v" $1 "\t" $1, 1 }' | put "$MNT/tenants/t/ingest/all"
+    client << 'EOF'
+f = os.open(T + 'stats', os.O_RDONLY)
+whole = os.pread(f, 100000, 0)
+first = os.read(f, 20)
+put('ingest/more', b'1 2\n')
+kill()
+assert first + os.read(f, 100000) == whole
+assert os.read(f, 10) == b''
+d = os.open(T + 'vectors', os.O_RDONLY)
+kill()
+assert sorted(os.listdir(d)) == sorted(['v%d' % i for i in range(1, 101)] + ['more'])
+v = os.open(T + 'vectors/v7', os.O_RDONLY)
+os.unlink(T + 'vectors/v7')
+kill()
+assert os.read(v, 100) == b'{"id":"v7","vector":[7,1]}\n'
+open(T + 'query', 'w').write('k=3 1 0\n')
+r = os.open(T + 'results', os.O_RDONLY)
+kill()
+assert os.read(r, 1000).count(b'\n') == 3
+assert errno_of(os.open, T + 'results', os.O_RDONLY) == 61 # ENODATA: never somebody's
+c = os.open(T + 'config', os.O_WRONLY)
+kill()
+os.write(c, b'k 3\n')
+assert 'k 3\n' in open(T + 'config').read()
+assert stat('restarts') == 5
+EOF
+}
+
+@test "a query's descriptor says once that its answer is lost, and is never wrong" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    printf 'a\t1 0\nb\t0 1\n' > "$MNT/tenants/t/ingest/x"
+    client << 'EOF'
+q = os.open(T + 'query', os.O_RDWR)
+# An answer that was read ends where it did.
+os.write(q, b'k=1 1 0\n')
+assert os.read(q, 100).startswith(b'a\t')
+kill()
+assert os.read(q, 100) == b''
+os.write(q, b'k=1 0 1\n')
+assert os.read(q, 100).startswith(b'b\t')
+# One that was not is lost.
+os.write(q, b'k=1 1 0\n')
+kill()
+assert errno_of(os.read, q, 100) == 11
+assert 'restarted' in open(T + 'error').read()
+os.write(q, b'k=1 1 0\n')
+assert os.read(q, 100).startswith(b'a\t')
+# Half a query is not taken for a whole one.
+os.write(q, b'k=1 1 ')
+kill()
+assert errno_of(os.write, q, b'0\n') == 11
+os.write(q, b'k=1 0 1\n')
+assert os.read(q, 100).startswith(b'b\t')
+# Nothing was asked.
+q = os.open(T + 'query', os.O_RDWR)
+kill()
+assert errno_of(os.read, q, 100) == 61
+os.write(q, b'k=1 0 1\n')
+assert os.read(q, 100).startswith(b'b\t')
+EOF
+}
+
+@test "descriptors that write go on, with what waits to be committed" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    client << 'EOF'
+def names():
+    return sorted(os.listdir(T + 'vectors'))
+# A line a write: a commit each, and names by position.
+f = os.open(T + 'ingest/lines', os.O_WRONLY | os.O_CREAT)
+for i in range(3):
+    os.write(f, b'%d 2\n' % i)
+    kill()
+os.close(f)
+assert names() == ['lines', 'lines:1', 'lines:2'], names()
+assert 'state committed\nvectors 3\n' in open(T + 'ingest/lines').read()
+# Several lines and halves of them: at the end, all at once.
+f = os.open(T + 'ingest/some', os.O_WRONLY | os.O_CREAT)
+os.write(f, b'1 2\n3 4\n5')
+kill()
+os.write(f, b' 6\n7 8')
+kill()
+assert names() == ['lines', 'lines:1', 'lines:2'], names()
+os.close(f)
+assert names()[3:] == ['some:0', 'some:1', 'some:2', 'some:3'], names()
+# Appending, on and on.
+f = os.open(T + 'ingest/some', os.O_WRONLY | os.O_APPEND)
+os.write(f, b'9 9\n')
+kill()
+os.write(f, b'8 8\n')
+os.close(f)
+assert names()[7:] == ['some:4', 'some:5'], names()
+EOF
+}
+
+@test "removals and new names that wait go on" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    client << 'EOF'
+def names():
+    return sorted(os.listdir(T + 'vectors'))
+put('ingest/some', b'1 1\n2 2\n3 3\n')
+put('ingest/lines', b'1 1\n')
+# Removals.
+f = os.open(T + 'delete', os.O_WRONLY)
+os.write(f, b'some:0\nsome')
+kill()
+os.write(f, b':1\nlines\n')
+kill()
+os.close(f)
+assert names() == ['some:2'], names()
+# A name whose number another one may get.
+f = os.open(T + 'vectors/own', os.O_WRONLY | os.O_CREAT)
+g = os.open(T + 'ingest/early', os.O_WRONLY | os.O_CREAT)
+kill()
+put('vectors/other', b'1 1\n')
+put('ingest/late', b'2 2\n')
+os.write(f, b'5 5\n')
+os.fstat(g)
+os.write(g, b'3 3\n')
+os.close(f)
+os.close(g)
+assert '[5,5]' in open(T + 'vectors/own').read()
+assert '[1,1]' in open(T + 'vectors/other').read()
+assert '[3,3]' in open(T + 'vectors/early').read()
+assert '[2,2]' in open(T + 'vectors/late').read()
+assert 'vectors 1\n' in open(T + 'ingest/early').read()
+assert 'vectors 1\n' in open(T + 'ingest/late').read()
+# A refusal stays one.
+f = os.open(T + 'ingest/bad', os.O_WRONLY | os.O_CREAT)
+assert errno_of(os.write, f, b'1 2 3\n4 5 6\n') == 22
+kill()
+assert errno_of(os.write, f, b'1 2\n') == 22
+EOF
+}
+
+@test "a tail that was taken: what follows it is refused, not misread" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    client << 'EOF'
+f = os.open(T + 'ingest/tail', os.O_WRONLY | os.O_CREAT)
+os.write(f, b'1 2')
+os.fsync(f)
+kill()
+assert errno_of(os.write, f, b'3\n') == 11
+assert 'stored' in open(T + 'error').read()
+os.close(f)
+assert '[1,2]' in open(T + 'vectors/tail').read()
+EOF
+}
+
+@test "a batch too large to be kept is rejected as a whole, or proven" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    client << 'EOF'
+import math
+data = b''.join(b'%f %f %f %f\n' % (math.cos(i), math.sin(i), math.cos(i * 7), math.sin(i * 3)) for i in range(40000))
+f = os.open(T + 'ingest/big', os.O_WRONLY | os.O_CREAT)
+for i in range(0, len(data), 100000):
+    os.write(f, data[i:i + 100000])
+kill()
+assert errno_of(os.close, f) == 11
+assert 'restarted' in open(T + 'error').read()
+assert 'state rejected\n' in open(T + 'ingest/big').read()
+assert os.listdir(T + 'vectors') == []
+f = os.open(T + 'ingest/big', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+for i in range(0, len(data), 100000):
+    os.write(f, data[i:i + 100000])
+os.fsync(f)
+kill()
+os.close(f)
+assert len(os.listdir(T + 'vectors')) == 40000
+assert 'state committed\n' in open(T + 'ingest/big').read()
+EOF
+}
+
+install_copy() { # PROGRAM
+    cp "$1" "$RV_COPY/new"
+    mv "$RV_COPY/new" "$RV_COPY/ruvectorfs"
+}
+
+inode_of_server() {
+    stat -L -c %i "/proc/$(server_pid)/exe"
+}
+
+says() { # TEXT
+    grep -q "$1" "$LOG"
+}
+
+@test "SIGHUP changes to the program that is installed now, unless it does not run" {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    real=$RV_BIN
+    RV_BIN=$RV_COPY mount_fs
+    mkdir "$MNT/tenants/t"
+    exec 8> "$MNT/tenants/t/ingest/held"
+    echo "1 2" >&8
+    install_copy "$real/ruvectorfs"
+    # A crash goes on with what ran before.
+    before=$(inode_of_server)
+    kill9_server
+    assert_equal "$(inode_of_server)" "$before"
+    kill -HUP "$(daemon_pid)"
+    poll 20 says "changing to the program"
+    poll 20 test "$(top_stat restarts)" -ge 2
+    assert_equal "$(inode_of_server)" "$(stat -c %i "$RV_COPY/ruvectorfs")"
+    echo "3 4" >&8
+    assert_equal "$(ls "$MNT/tenants/t/vectors" | wc -l)" 2
+    # One that does not run at all is not tried.
+    install_copy /bin/false
+    before=$(server_pid)
+    kill -HUP "$(daemon_pid)"
+    poll 20 says "does not run: no change"
+    assert_equal "$(server_pid)" "$before"
+    # One that ends at once is left again.
+    echo 'int main(int argc, char **argv) { return argc == 2 ? 0 : 3; }' > "$RV_COPY/ends.c"
+    cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
+    install_copy "$RV_COPY/ends"
+    kill -HUP "$(daemon_pid)"
+    poll 20 says "going on with the one before"
+    echo "5 6" >&8
+    exec 8>&-
+    assert_equal "$(ls "$MNT/tenants/t/vectors" | wc -l)" 3
+}
+
+kill_each_server() {
+    local child
+    while kill -0 "$DAEMON" 2> /dev/null && ! says "giving up"; do
+        child=$(pgrep -P "$DAEMON" | head -1)
+        [ -z "$child" ] || kill -9 "$child" 2> /dev/null || :
+    done
+}
+
+@test "servers that crash at once: growing delays, then the end, and nobody hangs" {
+    mount_fs
+    (cd "$MNT" && sleep 600) 3>&- &
+    local sleeper=$!
+    kill_each_server
+    timeout -k 1 5 cat "$MNT/version" 2> /dev/null || [ $? -ne 124 ]
+    poll 20 daemon_ended
+    kill $sleeper
+    run ! mounted
+    poll 2 has_status
+    assert_equal "$(< "$BATS_TEST_TMPDIR/daemon.status")" 2
+    DAEMON=
+    assert_equal "$(grep -c 'starting another' "$LOG")" 9
+    grep -q 'error: the server ended within a moment 9 times, the last one ended by signal 9' "$LOG"
+    mount_fs # as if nothing had been
+}
+
+@test "supervise=off: one process, and its end is the mount's" {
+    mount_fs supervise=off
+    assert_equal "$(server_pid)" "$(daemon_pid)"
+    assert_equal "$(top_stat supervisor_pid)" 0
+    kill9_server
+    poll 20 daemon_ended
+    run cat "$MNT/version"
+    assert_failure
+    assert_output --partial "not connected"
+    DAEMON=
+    mount_fs
+    run cat "$MNT/version"
+    assert_success
+}
+
+@test "an unmount while no server is there" {
+    mount_fs
+    kill -STOP "$(daemon_pid)"
+    kill9_server
+    umount -l "$MNT"
+    kill -CONT "$(daemon_pid)"
+    wait_daemon
+}
