@@ -13,7 +13,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Also the index into the table of files in file.c. */
+/*
+ * Also the index into the table of files in file.c. The kernel and kept.h have numbers of these
+ * across an upgrade of the server: new ones go to the end.
+ */
 enum node_kind {
 	NODE_ROOT,
 	/* top */
