@@ -238,6 +238,7 @@ static int check_value(const struct change *c, struct err *e)
 static int change(struct tree *t, const struct caller *who, uint64_t number, const char *name,
                   struct change *c)
 {
+	struct kept_once once = kept_once_begin(t->kept, who, number, name);
 	struct err e = { 0 };
 	struct node n;
 	int rc = tree_node(number, &n, &e);
@@ -246,6 +247,8 @@ static int change(struct tree *t, const struct caller *who, uint64_t number, con
 		return tree_fail(t, who, n, rc, &e);
 	if (!has_metadata(n, name))
 		return -EOPNOTSUPP;
+	if (once.done)
+		return 0;
 	c->key = name + PREFIX_LEN;
 	rc = check_value(c, &e);
 	if (rc < 0)
@@ -253,6 +256,7 @@ static int change(struct tree *t, const struct caller *who, uint64_t number, con
 	mutex_lock(&t->metadata_lock);
 	rc = change_locked(t, n, c, &e);
 	mutex_unlock(&t->metadata_lock);
+	rc = kept_once_end(&once, rc, c->value ? -EEXIST : -ENODATA);
 	if (rc == -ENODATA || rc == -EEXIST)
 		return rc;
 	return rc < 0 ? tree_fail(t, who, n, rc, &e) : 0;

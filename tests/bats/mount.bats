@@ -276,6 +276,8 @@ ordinary_user() {
         echo 1 2 > "mnt/tenants/t$i/ingest/a"
         pid=$(cut -d' ' -f1 data/lock)
         [ "$(stat -c %u "/proc/$pid")" = "$(id -u)" ]
+        kill -9 "$(sed -n 's/^server_pid //p' mnt/stats)"
+        [ "$(sed -n 's/^restarts //p' mnt/stats)" = 1 ]
         [ $i = 2 ] || kill -9 "$pid"
     done
     ls mnt/tenants
