@@ -233,12 +233,6 @@ static void finish(struct running *r)
 	workers_free(r->workers);
 }
 
-/* A supervisor that says SIGHUP goes on with another server at once: nothing is put in order. */
-static bool gives_way(const struct running *r, int ended_by)
-{
-	return r->o->handover && ended_by == SIGHUP;
-}
-
 static int exit_code(const struct running *r, int ended_by)
 {
 	if (ended_by < 0)
@@ -263,8 +257,6 @@ int session_run(const struct session_options *o)
 		return EXIT_MOUNT;
 	}
 	rc = serve(&r); /* above 0: the signal that ended it */
-	if (gives_way(&r, rc))
-		_exit(HANDOVER_TOLD);
 	datadir_ending(o->lock_fd);
 	if (rc < 0)
 		log_error("the mount ended: %s", strerror(-rc));

@@ -57,6 +57,7 @@ struct supervisor {
 	bool was_ready;   /* a server was, once */
 	bool can_resend;
 	bool stopping;
+	bool replacing; /* the server is ended for another program */
 };
 
 int supervisor_delay_ms(unsigned n)
@@ -180,8 +181,9 @@ static void upgrade(struct supervisor *s)
 	keep_program(s);
 	s->program_before = s->program;
 	s->program = program;
-	if (s->server)
-		kill(s->server, SIGHUP);
+	s->replacing = s->server > 0;
+	if (s->replacing)
+		kill(s->server, SIGKILL); /* the one way to end that is tried all the time */
 }
 
 /* The new program ended at once: the one before goes on. */
@@ -276,9 +278,9 @@ static void wait_ms(struct supervisor *s, int ms)
 
 /* ---- when a server ended ---- */
 
-static bool was_told(int status)
+static bool was_told(const struct supervisor *s, int status)
 {
-	return WIFEXITED(status) && WEXITSTATUS(status) == HANDOVER_TOLD;
+	return s->replacing || (WIFEXITED(status) && WEXITSTATUS(status) == HANDOVER_TOLD);
 }
 
 static void describe(int status, char *ret, size_t cap)
@@ -293,10 +295,13 @@ static void describe(int status, char *ret, size_t cap)
 /* An unmount, our own word, or a failure before there was anything to be saved. */
 static bool is_end(const struct supervisor *s, int status, int *ret_code)
 {
-	if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || (s->stopping && was_told(status)))) {
+	if (WIFEXITED(status) &&
+	    (WEXITSTATUS(status) == 0 || (s->stopping && was_told(s, status)))) {
 		*ret_code = 0;
 		return true;
 	}
+	if (s->replacing)
+		return false;
 	*ret_code = s->was_ready || !WIFEXITED(status) ? EXIT_SYSTEM : WEXITSTATUS(status);
 	return s->stopping || !s->was_ready;
 }
@@ -339,10 +344,11 @@ static int supervise(struct supervisor *s)
 		status = wait_server(s);
 		if (is_end(s, status, &code))
 			return code;
-		if (!was_told(status) && !go_on(s, status))
+		if (!was_told(s, status) && !go_on(s, status))
 			return EXIT_SYSTEM;
 		if (s->stopping)
 			return 0;
+		s->replacing = false;
 		if (clock_mono_ns() - s->started_ns >= MOMENT_NS)
 			keep_program(s);
 		datadir_claim(s->o->lock_fd);
