@@ -154,7 +154,7 @@ ends_by() { # SIGNAL [OPTIONS]
     # a background job of a script starts with SIGINT ignored
     start_daemon env --default-signal=INT,HUP "$RV_BIN/ruvectorfs" -f ${2:+-o "$2"} "$DATA" "$MNT"
     poll 20 fs_answers
-    mkdir "$MNT/tenants/$1.${2:-}"
+    mkdir "$MNT/tenants/$1${2:+.alone}"
     kill -"$1" "$DAEMON"
     wait_daemon
     run ! grep -q " $MNT " /proc/mounts
