@@ -163,6 +163,8 @@ def stat_of(mnt, key):
         return int(next(line.split()[1] for line in f if line.startswith(key + " ")))
 
 def prepare(t, n, dim):
+    if os.path.isdir(t):  # of an earlier run
+        return
     os.mkdir(t)
     rng = random.Random(1)
     with open(t + "/ingest/anchors", "w") as f:
