@@ -35,20 +35,21 @@
 #include "base/mem.h"
 #include "vector/codes_sets.h"
 
-#define LEVELS         16
-#define STEP           0.3352 /* of a level, in deviations: the best for a normal distribution */
-#define PROJECTION     2.949  /* <l, v> / |v| for a width of 1, in steps: what it is on average */
+#define LEVELS     16
+#define STEP       0.3352 /* of a level, in deviations: the best for a normal distribution */
+#define PROJECTION 2.949  /* <l, v> / |v| for a width of 1, in steps: what it is on average */
 /*
  * Of rounding to these levels, relative to the vector: the rounding within the range and the
  * cutting of what is beyond it together, in a direction of chance.
  */
-#define ROUNDING       0.108
-#define FINE_DEVIATION 30.0
-#define FINE_MAX       127
-#define ROUNDS_MAX     4
-#define CACHE_LINE     64
-#define NORM_SQ_MIN    1e-24 /* beyond these, sums of floats lose what matters */
-#define NORM_SQ_MAX    1e+24
+#define ROUNDING   0.108
+#define FINE_DEVIATION                                                                             \
+	24.0 /* so that what is cut off, beyond five deviations, hardly ever occurs */
+#define FINE_MAX    127
+#define ROUNDS_MAX  4
+#define CACHE_LINE  64
+#define NORM_SQ_MIN 1e-24 /* beyond these, sums of floats lose what matters */
+#define NORM_SQ_MAX 1e+24
 
 struct coder {
 	size_t dim;
