@@ -159,6 +159,8 @@ static void run(void *arg)
 
 	if (!atomic_load(&j->entry->stop))
 		rc = engine_verify(j->target.engine, j->target.cid, progress, j, &report, &e);
+	if (rc == 0 && j->target.also)
+		rc = j->target.also(j->target.ctx, &report, &e);
 	mutex_lock(&h->lock);
 	settle_locked(j->entry, rc, &report, &e);
 	if (j->entry->forgotten)

@@ -39,6 +39,8 @@ struct health_info {
 struct health_target {
 	struct engine *engine; /* stays open until release is called */
 	uint32_t cid;
+	/* Adds findings of what is not the engine's; from a worker; NULL allowed. */
+	int (*also)(void *ctx, struct engine_report *r, struct err *e);
 	/* Called once, from a worker, after the report is in place; NULL allowed. */
 	void (*release)(void *ctx);
 	void *ctx;

@@ -12,29 +12,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/crc.h"
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/lock.h"
 #include "base/mem.h"
-#include "store/sql.h"
+#include "store/registry_impl.h"
 
 #define REGISTRY_FORMAT         1
 #define REGISTRY_APPLICATION_ID 0x52565247 /* "RVRG" */
-#define NUMBER_MAX              (((uint32_t)1 << 26) - 1)
 #define CHECKPOINT_PAGES        FAULT_SCALED(1000, 20)
-
-#define I(x) ((int64_t)(x))
 
 /* The column limits: the limits, pending_ns, own_limits. */
 #define N_LIMITS_STORED (REGISTRY_N_LIMITS + 2)
-
-struct registry_db {
-	struct mutex lock;
-	struct sql db; /* lock */
-	bool read_only;
-};
 
 static const char schema[] =
 	"CREATE TABLE numbers(number INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL);"
@@ -127,7 +119,9 @@ int registry_open(const char *path, bool read_only, struct registry_db **ret, st
 		return err_nomem(e);
 	mutex_init(&r->lock);
 	r->read_only = read_only;
-	rc = open_db(r, path, e);
+	r->witness_fd = -1;
+	r->path = mem_dup(path, strlen(path));
+	rc = r->path ? open_db(r, path, e) : err_nomem(e);
 	if (rc == 0)
 		rc = set_up(r, e);
 	if (rc == 0 && !read_only) {
@@ -136,6 +130,8 @@ int registry_open(const char *path, bool read_only, struct registry_db **ret, st
 		if (rc < 0)
 			err_set(e, rc, "syncing the registry: %s", strerror(-rc));
 	}
+	if (rc == 0)
+		rc = registry_check_open(r, e);
 	if (rc < 0) {
 		registry_close(r);
 		return rc;
@@ -149,7 +145,10 @@ void registry_close(struct registry_db *r)
 	if (!r)
 		return;
 	sql_close(&r->db);
+	if (r->witness_fd >= 0)
+		close(r->witness_fd);
 	mutex_destroy(&r->lock);
+	mem_free(r->path);
 	mem_free(r);
 }
 
@@ -159,16 +158,32 @@ static int begin(struct registry_db *r, struct err *e)
 {
 	if (r->read_only)
 		return err_set(e, -EROFS, "mounted readonly");
+	r->pending = r->now;
 	return sql_run(&r->db, e, "BEGIN IMMEDIATE", "");
+}
+
+/* Takes what the tenant has now out of the sum (or, after the change, puts it in). */
+static int account(struct registry_db *r, uint32_t tenant, bool before, struct err *e)
+{
+	uint64_t sum;
+	int rc = registry_sum_of_tenant(&r->db, tenant, &sum, e);
+
+	if (rc == 0)
+		r->pending.sum += before ? 0 - sum : sum;
+	return rc;
 }
 
 /* Commits when rc is 0, rolls back otherwise. */
 static int finish(struct registry_db *r, int rc, struct err *e)
 {
+	if (rc == 0)
+		rc = registry_check_save(r, e);
 	FAULT_POINT("registry.changed");
 	if (rc == 0)
 		rc = sql_run(&r->db, e, "COMMIT", "");
 	FAULT_POINT("registry.committed");
+	if (rc == 0)
+		registry_check_committed(r);
 	if (rc < 0 && sql_in_transaction(&r->db))
 		sql_run(&r->db, NULL, "ROLLBACK", "");
 	if (rc == 0 && r->db.wal_pages >= CHECKPOINT_PAGES)
@@ -237,6 +252,8 @@ int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct
 		if (rc == 0)
 			rc = put_tenant(r, &to, "INSERT INTO tenants VALUES(?,?,?,?,?,?,?,?,?,?)",
 			                e);
+		if (rc == 0)
+			rc = account(r, to.number, false, e);
 		rc = finish(r, rc, e);
 	}
 	mutex_unlock(&r->lock);
@@ -249,15 +266,17 @@ int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct
 
 static int update_locked(struct registry_db *r, const struct registry_tenant *t, struct err *e)
 {
-	int rc = put_tenant(r, t,
-	                    "UPDATE tenants SET name = ?2, uid = ?3, gid = ?4, mode = ?5,"
-	                    " created_ns = ?6, status = ?7, tier = ?8, limits = ?9, crc = ?10"
-	                    " WHERE number = ?1",
-	                    e);
+	int rc = account(r, t->number, true, e);
 
+	if (rc == 0)
+		rc = put_tenant(r, t,
+		                "UPDATE tenants SET name = ?2, uid = ?3, gid = ?4, mode = ?5,"
+		                " created_ns = ?6, status = ?7, tier = ?8, limits = ?9, crc = ?10"
+		                " WHERE number = ?1",
+		                e);
 	if (rc == 0 && !sqlite3_changes64(r->db.db))
 		rc = err_set(e, -ENOENT, "no such tenant");
-	return rc;
+	return rc == 0 ? account(r, t->number, false, e) : rc;
 }
 
 int registry_tenant_update(struct registry_db *r, const struct registry_tenant *t, struct err *e)
@@ -272,19 +291,38 @@ int registry_tenant_update(struct registry_db *r, const struct registry_tenant *
 	return rc;
 }
 
-/* SETTINGS_OF "number = ?": settings named WORD.NUMBER of these numbers. */
-#define SETTINGS_OF                                                                                \
+/* Settings that a DELETE has returned go out of the sum. */
+static int settings_leave(struct registry_db *r, sqlite3_stmt *st, struct err *e)
+{
+	char name[LIMIT_NAME + 1];
+	int rc;
+
+	while ((rc = sql_step(&r->db, st, e)) > 0) {
+		if (sql_string(st, 0, name, sizeof(name)))
+			r->pending.sum -= registry_sum_of_setting(
+				name, (uint32_t)sqlite3_column_int64(st, 1));
+	}
+	return rc;
+}
+
+/* SETTINGS_OF("number = ?"): settings named WORD.NUMBER of these numbers. */
+#define SETTINGS_OF(which)                                                                         \
 	"DELETE FROM settings WHERE substr(name, instr(name, '.') + 1) IN"                         \
-	" (SELECT CAST(number AS TEXT) FROM numbers WHERE "
+	" (SELECT CAST(number AS TEXT) FROM numbers WHERE " which ") RETURNING name, crc"
 
 static int remove_tenant_locked(struct registry_db *r, uint32_t number, struct err *e)
 {
-	int rc = sql_run(&r->db, e, "DELETE FROM tenants WHERE number = ?", "i", I(number));
+	sqlite3_stmt *st;
+	int rc = account(r, number, true, e);
 
+	if (rc == 0)
+		rc = sql_run(&r->db, e, "DELETE FROM tenants WHERE number = ?", "i", I(number));
 	if (rc == 0 && !sqlite3_changes64(r->db.db))
 		rc = err_set(e, -ENOENT, "no such tenant");
 	if (rc == 0)
-		rc = sql_run(&r->db, e, SETTINGS_OF "tenant = ?)", "i", I(number));
+		rc = sql_start(&r->db, &st, e, SETTINGS_OF("tenant = ?"), "i", I(number));
+	if (rc == 0)
+		rc = settings_leave(r, st, e);
 	if (rc == 0)
 		rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE tenant = ?", "i", I(number));
 	return rc;
@@ -315,6 +353,15 @@ int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e
 	return rc;
 }
 
+static int add_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e)
+{
+	int rc = account(r, tenant, true, e);
+
+	if (rc == 0)
+		rc = new_number(r, tenant, ret, e);
+	return rc == 0 ? account(r, tenant, false, e) : rc;
+}
+
 int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e)
 {
 	uint32_t number;
@@ -323,7 +370,7 @@ int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t 
 	mutex_lock(&r->lock);
 	rc = begin(r, e);
 	if (rc == 0)
-		rc = finish(r, new_number(r, tenant, &number, e), e);
+		rc = finish(r, add_number(r, tenant, &number, e), e);
 	mutex_unlock(&r->lock);
 	if (rc == 0)
 		*ret = number;
@@ -332,14 +379,23 @@ int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t 
 
 static int forget_locked(struct registry_db *r, uint32_t number, struct err *e)
 {
-	int rc = sql_run(&r->db, e, SETTINGS_OF "number = ? AND tenant <> number)", "i", I(number));
+	sqlite3_stmt *st;
+	int64_t tenant = 0;
+	int rc = sql_number(&r->db, &tenant, e,
+	                    "SELECT tenant FROM numbers WHERE number = ? AND tenant <> number", "i",
+	                    I(number));
 
+	if (rc == -ENOENT)
+		return err_set(e, rc, "no such collection");
 	if (rc == 0)
-		rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE number = ? AND tenant <> number",
-		             "i", I(number));
-	if (rc == 0 && !sqlite3_changes64(r->db.db))
-		rc = err_set(e, -ENOENT, "no such collection");
-	return rc;
+		rc = account(r, (uint32_t)tenant, true, e);
+	if (rc == 0)
+		rc = sql_start(&r->db, &st, e, SETTINGS_OF("number = ?"), "i", I(number));
+	if (rc == 0)
+		rc = settings_leave(r, st, e);
+	if (rc == 0)
+		rc = sql_run(&r->db, e, "DELETE FROM numbers WHERE number = ?", "i", I(number));
+	return rc == 0 ? account(r, (uint32_t)tenant, false, e) : rc;
 }
 
 int registry_collection_forget(struct registry_db *r, uint32_t number, struct err *e)
@@ -356,7 +412,7 @@ int registry_collection_forget(struct registry_db *r, uint32_t number, struct er
 
 /* ---- reading ---- */
 
-static bool decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
+bool registry_decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
 {
 	uint64_t stored[N_LIMITS_STORED];
 	const void *limits;
@@ -391,7 +447,7 @@ static int next_locked(struct registry_db *r, uint32_t after, struct registry_te
 	if (rc <= 0)
 		return rc < 0 ? rc : err_set(e, -ENOENT, "no further tenant");
 	rc = 0;
-	if (!decode_tenant(st, ret)) {
+	if (!registry_decode_tenant(st, ret)) {
 		memset(ret, 0, sizeof(*ret));
 		ret->number = (uint32_t)sqlite3_column_int64(st, 0);
 		rc = err_set(e, -EIO, "the entry of tenant number %u is damaged", ret->number);
@@ -454,7 +510,7 @@ int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *re
 
 /* ---- settings ---- */
 
-static uint32_t setting_crc(const char *name, uint64_t value)
+uint32_t registry_setting_crc(const char *name, uint64_t value)
 {
 	return crc32c(crc32c(0, &value, sizeof(value)), name, strlen(name));
 }
@@ -472,7 +528,7 @@ static int get_locked(struct registry_db *r, const char *name, uint64_t *ret, st
 	if (rc <= 0)
 		return rc < 0 ? rc : err_set(e, -ENOENT, "%s is not set", name);
 	value = (uint64_t)sqlite3_column_int64(st, 0);
-	rc = sql_u32(st, 1, &crc) && crc == setting_crc(name, value)
+	rc = sql_u32(st, 1, &crc) && crc == registry_setting_crc(name, value)
 	             ? 0
 	             : err_set(e, -EIO, "the setting %s is damaged", name);
 	sql_done(st);
@@ -491,10 +547,20 @@ int registry_setting_get(struct registry_db *r, const char *name, uint64_t *ret,
 	return rc == -EILSEQ ? -EIO : rc;
 }
 
-static int put_setting(struct registry_db *r, const char *name, uint64_t value, struct err *e)
+/* The sum has the settings, but not those that are of the check itself. */
+int registry_setting_put(struct registry_db *r, const char *name, uint64_t value, struct err *e)
 {
+	int64_t old = 0;
+	int rc = sql_number(&r->db, &old, e, "SELECT crc FROM settings WHERE name = ?", "t", name,
+	                    strlen(name));
+
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (rc == 0)
+		r->pending.sum -= registry_sum_of_setting(name, (uint32_t)old);
+	r->pending.sum += registry_sum_of_setting(name, registry_setting_crc(name, value));
 	return sql_run(&r->db, e, "INSERT OR REPLACE INTO settings VALUES(?, ?, ?)", "tii", name,
-	               strlen(name), I(value), I(setting_crc(name, value)));
+	               strlen(name), I(value), I(registry_setting_crc(name, value)));
 }
 
 int registry_setting_set(struct registry_db *r, const char *name, uint64_t value, struct err *e)
@@ -504,7 +570,7 @@ int registry_setting_set(struct registry_db *r, const char *name, uint64_t value
 	mutex_lock(&r->lock);
 	rc = begin(r, e);
 	if (rc == 0)
-		rc = finish(r, put_setting(r, name, value, e), e);
+		rc = finish(r, registry_setting_put(r, name, value, e), e);
 	mutex_unlock(&r->lock);
 	return rc;
 }
@@ -512,11 +578,15 @@ int registry_setting_set(struct registry_db *r, const char *name, uint64_t value
 static int replace_locked(struct registry_db *r, const char *prefix,
                           const struct registry_setting *s, size_t n, struct err *e)
 {
-	int rc = sql_run(&r->db, e, "DELETE FROM settings WHERE substr(name, 1, ?) = ?", "it",
-	                 I(strlen(prefix)), prefix, strlen(prefix));
+	sqlite3_stmt *st;
+	int rc = sql_start(&r->db, &st, e,
+	                   "DELETE FROM settings WHERE substr(name, 1, ?) = ? RETURNING name, crc",
+	                   "it", I(strlen(prefix)), prefix, strlen(prefix));
 
+	if (rc == 0)
+		rc = settings_leave(r, st, e);
 	for (size_t i = 0; i < n && rc == 0; i++)
-		rc = put_setting(r, s[i].name, s[i].value, e);
+		rc = registry_setting_put(r, s[i].name, s[i].value, e);
 	return rc;
 }
 
@@ -549,7 +619,7 @@ static int next_setting_locked(struct registry_db *r, const char *prefix, const 
 		return rc < 0 ? rc : err_set(e, -ENOENT, "no further setting");
 	ret->value = (uint64_t)sqlite3_column_int64(st, 1);
 	rc = sql_string(st, 0, ret->name, sizeof(ret->name)) && sql_u32(st, 2, &crc) &&
-	                     crc == setting_crc(ret->name, ret->value)
+	                     crc == registry_setting_crc(ret->name, ret->value)
 	             ? 0
 	             : err_set(e, -EIO, "a setting %s… is damaged", prefix);
 	sql_done(st);

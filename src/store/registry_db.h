@@ -78,5 +78,16 @@ int registry_settings_replace(struct registry_db *r, const char *prefix,
 /* In order of their names; after "": the first. -ENOENT: end, -EIO: damaged. */
 int registry_setting_next(struct registry_db *r, const char *prefix, const char *after,
                           struct registry_setting *ret, struct err *e);
+/* ---- verification ---- */
+struct registry_report {
+	uint64_t tenants;
+	uint64_t errors;
+	char first[240]; /* the first one, as a sentence that names no tenant; "" when clean */
+};
+/*
+ * Reads the file anew, beside changes: pages, rows against their checksums, all of them against the
+ * sum, and whether commits were lost.
+ */
+int registry_verify(struct registry_db *r, struct registry_report *ret, struct err *e);
 
 #endif

@@ -104,13 +104,17 @@ static void raise_to(_Atomic uint64_t *v, uint64_t to)
  */
 static int ask_witness(struct store *s, bool *ret_news, struct err *e)
 {
+	char path[4096];
 	struct witness w;
-	int rc = witness_open(s, &w, e);
+	int fd;
 
 	*ret_news = false;
 	s->committed_seq = s->now.last_seq;
-	if (rc < 0)
-		return rc;
+	store_path(s, "commits", path, sizeof(path));
+	fd = witness_open(path, s->read_only, &w, &s->witness_damaged, e);
+	if (fd < 0 && fd != -ENOENT)
+		return fd;
+	s->witness_fd = fd < 0 ? -1 : fd;
 	s->next_seq = s->now.last_seq + 1;
 	if (w.seq > s->now.last_seq) {
 		s->now.lost_seqs += w.seq - s->now.last_seq;

@@ -13,6 +13,7 @@
 #include "store/segment.h"
 #include "store/sql.h"
 #include "store/store.h"
+#include "store/witness.h"
 
 #define STORE_FORMAT         1
 #define STORE_APPLICATION_ID 0x52565354 /* "RVST" */
@@ -23,7 +24,6 @@
 	37 /* of an ID's number in a row's key; the collection's number stands above */
 #define STORE_NUM_MAX (((uint64_t)1 << STORE_NUM_BITS) - 1)
 #define STORE_CID_MAX (((uint32_t)1 << 26) - 1)
-#define STORE_SEQ_MAX ((uint64_t)1 << 62)
 
 #define I(x) ((int64_t)(x)) /* an integer for sql_run */
 
@@ -107,14 +107,6 @@ void store_path(const struct store *s, const char *name, char *ret, size_t cap);
 int store_reader(struct store *s, struct err *e) REQUIRES(s->read); /* opens it if need be */
 /* Damage that is met after the open is an I/O error to callers. */
 int store_runtime(int rc);
-
-/* ---- witness.c: DIR/commits ---- */
-struct witness {
-	uint64_t seq;
-	uint64_t changes;
-};
-int witness_open(struct store *s, struct witness *ret, struct err *e);
-void witness_write(struct store *s, uint64_t seq, uint64_t changes) REQUIRES(s->write);
 
 /* ---- txn.c: transactions of the writer ---- */
 int txn_begin(struct store *s, bool durable, struct err *e) REQUIRES(s->write);

@@ -123,7 +123,7 @@ int txn_commit(struct store *s, bool durable, struct err *e)
 	each_touched(s, true);
 	atomic_store(&s->last_seq, next.last_seq);
 	if (durable)
-		witness_write(s, next.last_seq, next.changes);
+		witness_write(s->witness_fd, next.last_seq, next.changes);
 	FAULT_POINT("txn.witnessed");
 	return 0;
 }

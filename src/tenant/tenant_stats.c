@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -251,10 +252,27 @@ static void verify_done(void *ctx)
 	mem_free(in);
 }
 
+/* Whose tenant and collection this is stands in the registry. */
+static int verify_registry(void *ctx, struct engine_report *r, struct err *e)
+{
+	struct inside *in = ctx;
+	struct registry_report rr;
+	int rc = registry_verify(in->tenant->ts->db, &rr, e);
+
+	if (rc < 0)
+		return rc;
+	r->checksum_errors += rr.errors;
+	if (rr.first[0] && !r->first[0])
+		snprintf(r->first, sizeof(r->first), "%s", rr.first);
+	return 0;
+}
+
 int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e)
 {
 	struct inside *in = mem_zalloc(1, sizeof(*in));
-	struct health_target target = { .cid = cid, .release = verify_done, .ctx = in };
+	struct health_target target = {
+		.cid = cid, .also = verify_registry, .release = verify_done, .ctx = in
+	};
 	int rc;
 
 	if (!in)
