@@ -28,6 +28,8 @@ static int load_tenants(struct tenants *ts, struct err *e)
 
 	for (uint32_t after = 0;; after = rt.number) {
 		rc = registry_tenant_next(ts->db, after, &rt, e);
+		if (rc == -EIO && rt.number > after)
+			continue; /* its entry is damaged, a verification says so; the rest works */
 		if (rc < 0)
 			return rc == -ENOENT ? 0 : rc;
 		t = tenant_new(ts, &rt);
@@ -104,14 +106,19 @@ static void load_dir_owner(struct tenants *ts)
 
 /* ---- stores that no tenant has ---- */
 
+/* Also one whose entry is damaged: its number is still given out to itself. */
 static bool is_known(struct tenants *ts, uint64_t number)
 {
+	uint32_t owner;
 	bool known;
 
+	if (number > UINT32_MAX)
+		return false;
 	mutex_lock(&ts->lock);
-	known = number <= UINT32_MAX && tenant_find_locked(ts, (uint32_t)number);
+	known = tenant_find_locked(ts, (uint32_t)number);
 	mutex_unlock(&ts->lock);
-	return known;
+	return known || (registry_number_tenant(ts->db, (uint32_t)number, &owner, NULL) == 0 &&
+	                 owner == number);
 }
 
 /* What a removal left when the process ended before it was done; the mark goes last. */

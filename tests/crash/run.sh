@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs each crash program. ROUNDS: of kills, default 50; CUTS: of the power in each of two runs, default 8, in five ways each;
-# SEED: of all, default the clock. The last line is "crash: N passed, N failed".
+# FLIPS: of bytes, default 42; SEED: of all, default the clock. The last line is "crash: N passed, N failed".
 passed=0
 failed=0
 seed=${SEED:-$(date +%s)}
@@ -8,6 +8,7 @@ for t in "$@"; do
     case ${t##*/} in
     crash_kill) set -- -r "${ROUNDS:-50}" ;;
     crash_power) set -- -r 2 -n 40 -c "${CUTS:-8}" ;;
+    crash_flip) set -- -n "${FLIPS:-42}" ;;
     *) set -- ;;
     esac
     echo "# ${t##*/} $* -s $seed"
