@@ -113,9 +113,10 @@ $(BUILD)/faults/bin/ruvectorfs: $(MOUNT_OBJ) $(FAULT_LIB)
 	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
 .SECONDARY: $(CRASH:%=$(BUILD)/faults/tests/crash/%.o)
+$(BUILD)/tests/crash/crash_fail: FAIL_MEMORY := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign
 $(CRASH:%=$(BUILD)/tests/crash/%): $(BUILD)/tests/crash/%: $(BUILD)/faults/tests/crash/%.o $(CRASH_OBJ) $(FAULT_LIB)
 	@mkdir -p $(@D)
-	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
+	$(CC) $(RV_LDFLAGS) $(FAIL_MEMORY) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
 crash-programs: $(CRASH:%=$(BUILD)/tests/crash/%) $(BUILD)/faults/bin/ruvectorfs
 

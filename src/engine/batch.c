@@ -154,7 +154,9 @@ static size_t strings_length(const struct record *r)
 
 static int copy_in(struct batch *b, const struct record *r, struct pending *p)
 {
-	if (room_for_one(b) < 0 || !buf_space(&b->floats, r->dim * sizeof(float)) ||
+	size_t json_bytes = json_length(r); /* 0: no memory */
+
+	if (!json_bytes || room_for_one(b) < 0 || !buf_space(&b->floats, r->dim * sizeof(float)) ||
 	    !buf_space(&b->strings, strings_length(r))) {
 		/* the sticky failure is of this row only */
 		b->floats.failed = b->strings.failed = false;
@@ -162,7 +164,7 @@ static int copy_in(struct batch *b, const struct record *r, struct pending *p)
 	}
 	p->string_at = b->strings.len;
 	p->id_len = (uint8_t)r->id_len;
-	p->json_bytes = (uint32_t)json_length(r);
+	p->json_bytes = (uint32_t)json_bytes;
 	p->has_metadata = r->metadata != NULL;
 	p->has_text = r->text != NULL;
 	p->metadata_len = p->has_metadata ? (uint32_t)r->metadata_len : 0;

@@ -329,33 +329,58 @@ int engine_collection_create(struct engine *en, uint32_t cid, const char *name,
 	return rc;
 }
 
-/* From here on nobody finds anything in it, and open batches fail. */
-static int shut(struct collection *c, bool even_if_full, struct err *e)
+static int removable(struct collection *c, bool even_if_full, struct err *e)
 {
 	int rc = 0;
 
-	rwlock_write(&c->commit_gate);
-	rwlock_write(&c->lock);
+	rwlock_read(&c->lock);
 	mutex_lock(&c->mu);
 	if (c->removed)
 		rc = err_gone(e);
 	else if (c->live > 0 && !even_if_full)
 		rc = err_set(e, -ENOTEMPTY, "the collection holds %u vectors", c->live);
-	if (rc == 0) {
-		uint32_t live = c->live;
-		uint64_t bytes = c->bytes;
-
-		c->removed = true;
-		collection_reset(c);
-		usage_changed(c, live, bytes);
-	}
 	mutex_unlock(&c->mu);
-	rwlock_write_unlock(&c->lock);
-	rwlock_write_unlock(&c->commit_gate);
+	rwlock_read_unlock(&c->lock);
 	return rc;
 }
 
-/* Also when the store fails: the rows are out of memory, the next open finds what is left. */
+/* From here on nobody finds anything in it, and open batches fail. */
+static void shut(struct collection *c)
+{
+	uint32_t live;
+	uint64_t bytes;
+
+	rwlock_write(&c->lock);
+	mutex_lock(&c->mu);
+	live = c->live;
+	bytes = c->bytes;
+	c->removed = true;
+	collection_reset(c);
+	usage_changed(c, live, bytes);
+	mutex_unlock(&c->mu);
+	rwlock_write_unlock(&c->lock);
+}
+
+/* The store first: if it fails, all is as it was. */
+static int remove_gated(struct engine *en, struct collection *c, bool even_if_full, struct err *e)
+	REQUIRES(en->admin, c->commit_gate)
+{
+	int rc = removable(c, even_if_full, e);
+
+	if (rc < 0)
+		return rc;
+	mutex_lock(&c->config_lock);
+	rc = store_collection_remove(en->store, c->cid, e);
+	mutex_unlock(&c->config_lock);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&en->lock);
+	table_remove(en, c);
+	mutex_unlock(&en->lock);
+	shut(c);
+	return 0;
+}
+
 static int remove_locked(struct engine *en, struct collection *c, bool even_if_full, struct err *e)
 	REQUIRES(en->admin)
 {
@@ -363,20 +388,14 @@ static int remove_locked(struct engine *en, struct collection *c, bool even_if_f
 
 	atomic_store(&c->leaving, true);
 	mutex_lock(&c->maint);
-	rc = shut(c, even_if_full, e);
-	if (rc < 0) {
+	rwlock_write(&c->commit_gate);
+	rc = remove_gated(en, c, even_if_full, e);
+	if (rc < 0)
 		atomic_store(&c->leaving, false);
-		mutex_unlock(&c->maint);
-		return rc;
-	}
-	mutex_lock(&en->lock);
-	table_remove(en, c);
-	mutex_unlock(&en->lock);
-	mutex_lock(&c->config_lock);
-	rc = store_collection_remove(en->store, c->cid, e);
-	mutex_unlock(&c->config_lock);
+	rwlock_write_unlock(&c->commit_gate);
 	mutex_unlock(&c->maint);
-	collection_leave(c); /* the table's */
+	if (rc == 0)
+		collection_leave(c); /* the table's */
 	return rc;
 }
 

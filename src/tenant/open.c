@@ -27,6 +27,7 @@ static int load_tenants(struct tenants *ts, struct err *e)
 	int rc;
 
 	for (uint32_t after = 0;; after = rt.number) {
+		rt.number = 0;
 		rc = registry_tenant_next(ts->db, after, &rt, e);
 		if (rc == -EIO && rt.number > after)
 			continue; /* its entry is damaged, a verification says so; the rest works */
