@@ -5,7 +5,9 @@
  * beside searches and inserts; then the dead ones are forgotten at once. What dies while this
  * runs must not be forgotten with them, because nodes that were looked at already may still
  * point to it: it stays hidden until the end and is dead only then, for the next run. Inserts
- * never link to dead ones, so nodes that come in meanwhile need no look.
+ * that come in meanwhile may still change the tree around dead ones, so in the end all rows are
+ * looked at once more while nothing is linked; searches go on. Only to forget the dead
+ * everybody waits, for a look at the state of each slot.
  *
  * Lock order: maint, link_gate, lock, mu.
  */
@@ -13,12 +15,14 @@
 
 #include "engine/engine_impl.h"
 
-#define PIECE 256
+#define PIECE      256  /* slots that are repaired at once */
+#define PIECE_LOOK 8192 /* slots that are looked at at once */
 
 struct repair {
 	struct collection *c;
 	uint32_t generation;
 	uint32_t end;
+	uint32_t piece;
 };
 
 static bool repair_begin(struct repair *r)
@@ -38,24 +42,53 @@ static bool repair_begin(struct repair *r)
 }
 
 /* -ECANCELED: the engine is closing, or the collection is not the same any more. */
-static int repair_piece(struct repair *r, uint32_t begin, struct err *e)
+static int repair_piece(struct repair *r, uint32_t begin, bool detach, struct err *e)
 {
 	struct collection *c = r->c;
-	uint32_t end = r->end - begin < PIECE ? r->end : begin + PIECE;
+	uint32_t end = r->end - begin < r->piece ? r->end : begin + r->piece;
 	int rc = -ECANCELED;
 
 	if (atomic_load(&c->engine->closing) || atomic_load(&c->leaving))
 		return rc;
-	rwlock_read(&c->link_gate);
 	rwlock_read(&c->lock);
-	if (c->generation == r->generation && c->graph)
-		rc = hnsw_repair(c->graph, begin, end, e);
+	if (c->generation == r->generation && c->graph) {
+		hnsw_reparent(c->graph, begin, end);
+		rc = detach ? hnsw_detach(c->graph, begin, end, e) : 0;
+	}
 	rwlock_read_unlock(&c->lock);
-	rwlock_read_unlock(&c->link_gate);
 	return rc;
 }
 
-/* Called by hnsw_remove, with the locks held. */
+/* Beside inserts: who needs the graph still gets in between two pieces. */
+static int repair_beside(struct repair *r, bool detach, struct err *e)
+{
+	int rc = 0;
+
+	for (uint32_t at = 0; rc == 0 && at < r->end; at += r->piece) {
+		rwlock_read(&r->c->link_gate);
+		rc = repair_piece(r, at, detach, e);
+		rwlock_read_unlock(&r->c->link_gate);
+	}
+	return rc;
+}
+
+/* Without inserts, new slots included; there is little left to do. */
+static int repair_rest(struct repair *r, struct err *e) REQUIRES(r->c->link_gate)
+{
+	int rc = 0;
+
+	rwlock_read(&r->c->lock);
+	r->end = r->c->rows.n;
+	rwlock_read_unlock(&r->c->lock);
+	r->piece = PIECE_LOOK;
+	for (uint32_t at = 0; rc == 0 && at < r->end; at += r->piece)
+		rc = repair_piece(r, at, false, e);
+	for (uint32_t at = 0; rc == 0 && at < r->end; at += r->piece)
+		rc = repair_piece(r, at, true, e);
+	return rc;
+}
+
+/* Called by hnsw_forget, with the locks held. */
 static NO_TSA void unlinked(void *ctx, uint32_t slot)
 {
 	struct collection *c = ctx;
@@ -86,7 +119,7 @@ static void repair_end(struct repair *r, bool complete)
 	c->repairing = false;
 	if (c->generation == r->generation && c->graph) {
 		if (complete) {
-			hnsw_remove(c->graph, unlinked, c);
+			hnsw_forget(c->graph, unlinked, c);
 			c->changes++; /* an image without them is worth having */
 		}
 		bury_dying(c);
@@ -97,14 +130,19 @@ static void repair_end(struct repair *r, bool complete)
 
 int repair_and_remove(struct collection *c, struct err *e)
 {
-	struct repair r = { .c = c };
-	uint32_t at;
-	int rc = 0;
+	struct repair r = { .c = c, .piece = PIECE_LOOK };
+	int rc;
 
 	if (!repair_begin(&r))
 		return 0;
-	for (at = 0; rc == 0 && at < r.end; at += PIECE)
-		rc = repair_piece(&r, at, e);
+	rc = repair_beside(&r, false, e);
+	r.piece = PIECE;
+	if (rc == 0)
+		rc = repair_beside(&r, true, e);
+	rwlock_write(&c->link_gate);
+	if (rc == 0)
+		rc = repair_rest(&r, e);
 	repair_end(&r, rc == 0);
+	rwlock_write_unlock(&c->link_gate);
 	return rc;
 }

@@ -6,9 +6,12 @@
  * insert, search and repair under its lock for reading.
  *
  * A slot that is not live may be traversed but is never returned. To take slots out of the graph for good:
- *     lock for writing; mark the rows ROW_DEAD; unlock
- *     lock for reading; hnsw_repair() reconnects every node around the dead ones (several threads may take parts); unlock
- *     lock for writing; hnsw_remove() forgets the dead slots; from now on they may be reused; unlock
+ *     lock for writing; mark the rows ROW_DEAD; unlock; from here on none dies
+ *     lock for reading; hnsw_reparent() all slots; then hnsw_detach() all slots: every node around the dead ones is
+ *         connected anew; several threads may take parts; unlock
+ *     the same once more while nobody inserts, which is quick; and nobody inserts until the end
+ *     lock for writing; hnsw_forget() the dead slots; from now on they may be reused; unlock
+ * or, where rows may die at any time, hnsw_repair() and hnsw_remove(), during which everybody waits;
  * as FreshDiskANN's consolidation does (Singh et al., 2021).
  */
 #ifndef RV_INDEX_HNSW_H
@@ -77,7 +80,23 @@ bool hnsw_has(const struct hnsw *h, uint32_t slot); /* linked; Lock: reading */
 uint32_t hnsw_count(const struct hnsw *h);          /* linked slots, dead ones included; atomic */
 size_t hnsw_bytes(const struct hnsw *h);            /* resident memory of the graph */
 
-/* Reconnects the nodes among [begin, end) that link to a dead slot. Lock: reading. 0 or -ENOMEM. */
+/* Gives nodes among [begin, end) that hang from dead ones another place in the tree. Lock: reading. */
+void hnsw_reparent(struct hnsw *h, uint32_t begin, uint32_t end);
+/*
+ * Reconnects the nodes among [begin, end) that link to a dead slot, until none does. hnsw_reparent went over all slots
+ * since the last row died. Lock: reading. 0 or -ENOMEM.
+ */
+int hnsw_detach(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e);
+/*
+ * Forgets all dead slots; calls gone for each. hnsw_detach went over all slots since the last row died and the last one
+ * was inserted. Lock: writing. Cost: a look at the state of each slot.
+ */
+void hnsw_forget(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx);
+
+/*
+ * The same with links kept to dead slots that others hang from, so any part may be done at any time.
+ * Lock: reading. 0 or -ENOMEM.
+ */
 int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e);
 /*
  * Forgets all dead slots; calls gone for each. Nodes that were not repaired since a neighbour died

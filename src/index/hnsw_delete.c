@@ -13,8 +13,13 @@
  * node is dropped from a row only when nothing hangs from it.
  *
  * hnsw_remove then has little to do but forget. Since rows may have died after their neighbours
- * were repaired, it looks at each row and repairs the few that need it itself; so a stream of
- * deletes cannot keep a removal from ever being complete.
+ * were repaired, it looks at each row and repairs those that need it itself.
+ *
+ * At a million rows these are thousands, and everybody waits. Who can say that nobody dies
+ * meanwhile does better: hnsw_reparent over all slots leaves nothing that lives below a dead
+ * node, and inserts see to it that it stays so (hnsw_tree.c). Then no link to a dead node is
+ * worth keeping, and hnsw_detach drops them all, beside searches and inserts. Once more without
+ * inserts, and hnsw_forget needs a look at the state of each slot, some milliseconds.
  */
 #include "index/hnsw_impl.h"
 
@@ -23,6 +28,7 @@ struct repair {
 	struct scratch *s;
 	uint32_t slot;
 	unsigned level;
+	bool detach; /* keep no link to a dead node */
 	struct hnsw_aim q;
 	unsigned n_old; /* links as they were, in s->row */
 };
@@ -45,11 +51,14 @@ static bool has_children(const struct hnsw *h, uint32_t slot)
 }
 
 /* Whether the link must stay because the tree needs it. */
-static bool is_bound(const struct hnsw *h, uint32_t slot, unsigned level, uint32_t link)
+static bool is_bound(const struct repair *r, uint32_t link)
 {
-	if (level > 0 || !hnsw_tree_edge(h, slot, link))
+	const struct hnsw *h = r->h;
+
+	if (r->level > 0 || !hnsw_tree_edge(h, r->slot, link))
 		return false;
-	return !hnsw_is_dead(h, link) || hnsw_tree_parent(h, slot) == link || has_children(h, link);
+	return !hnsw_is_dead(h, link) || hnsw_tree_parent(h, r->slot) == link ||
+	       (!r->detach && has_children(h, link));
 }
 
 static bool contains(const uint32_t *slots, unsigned n, uint32_t slot)
@@ -66,7 +75,7 @@ static bool needs_repair(const struct repair *r)
 	for (unsigned i = 0; i < r->n_old; i++) {
 		uint32_t link = r->s->row[i];
 
-		if (hnsw_is_dead(r->h, link) && !is_bound(r->h, r->slot, r->level, link))
+		if (hnsw_is_dead(r->h, link) && !is_bound(r, link))
 			return true;
 	}
 	return false;
@@ -134,7 +143,7 @@ static unsigned choose(struct repair *r)
 	for (unsigned i = 0; i < r->n_old; i++) {
 		uint32_t link = r->s->row[i];
 
-		if (!hnsw_is_dead(r->h, link) || is_bound(r->h, r->slot, r->level, link))
+		if (!hnsw_is_dead(r->h, link) || is_bound(r, link))
 			picks[n++] = link;
 	}
 	return hnsw_select(r->h, r->slot, &r->s->beam, picks, n, r->n_old, false);
@@ -153,8 +162,7 @@ static void replace_row(struct repair *r, unsigned n)
 	n_now = hnsw_row_read(r->h, r->slot, r->level, now);
 	hnsw_row_write(r->h, r->slot, r->level, r->s->picks, n);
 	for (unsigned i = 0; i < n_now; i++) {
-		if (!contains(r->s->row, r->n_old, now[i]) ||
-		    is_bound(r->h, r->slot, r->level, now[i]))
+		if (!contains(r->s->row, r->n_old, now[i]) || is_bound(r, now[i]))
 			hnsw_row_add_locked(r->h, r->slot, r->level, now[i]);
 	}
 	hnsw_row_unlock(r->h, r->slot);
@@ -178,38 +186,55 @@ static void repair_row(struct repair *r)
 	}
 }
 
-static void repair_node(struct hnsw *h, struct scratch *s, uint32_t slot)
+static void repair_node(struct hnsw *h, struct scratch *s, uint32_t slot, bool detach)
 {
-	struct repair r = { .h = h, .s = s, .slot = slot, .q = hnsw_aim_at(h, slot) };
+	struct repair r = {
+		.h = h, .s = s, .slot = slot, .detach = detach, .q = hnsw_aim_at(h, slot)
+	};
 	unsigned height = hnsw_height_of(h, slot);
 
 	for (r.level = 0; r.level < height; r.level++)
 		repair_row(&r);
 }
 
-static void reparent_range(struct hnsw *h, uint32_t begin, uint32_t end)
+static uint32_t clip(const struct hnsw *h, uint32_t end)
 {
+	return end < hnsw_end(h) ? end : hnsw_end(h);
+}
+
+void hnsw_reparent(struct hnsw *h, uint32_t begin, uint32_t end)
+{
+	end = clip(h, end);
 	for (uint32_t slot = begin; slot < end; slot++) {
 		if (is_linked_and_alive(h, slot))
 			hnsw_tree_reparent(h, slot);
 	}
 }
 
-int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e)
+static int repair_range(struct hnsw *h, uint32_t begin, uint32_t end, bool detach, struct err *e)
 {
 	struct scratch *s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
 
 	if (!s)
 		return err_nomem(e);
-	if (end > hnsw_end(h))
-		end = hnsw_end(h);
-	reparent_range(h, begin, end);
+	end = clip(h, end);
+	hnsw_reparent(h, begin, end);
 	for (uint32_t slot = begin; slot < end; slot++) {
 		if (is_linked_and_alive(h, slot))
-			repair_node(h, s, slot);
+			repair_node(h, s, slot, detach);
 	}
 	hnsw_scratch_put(&h->pool, s);
 	return 0;
+}
+
+int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e)
+{
+	return repair_range(h, begin, end, false, e);
+}
+
+int hnsw_detach(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e)
+{
+	return repair_range(h, begin, end, true, e);
 }
 
 static void drop_dead_links(struct hnsw *h, uint32_t slot)
@@ -241,7 +266,7 @@ static void clean_rows(struct hnsw *h, struct scratch *s)
 		if (!is_linked_and_alive(h, slot))
 			continue;
 		if (s)
-			repair_node(h, s, slot);
+			repair_node(h, s, slot, false);
 		drop_dead_links(h, slot);
 	}
 }
@@ -275,14 +300,19 @@ static void count_and_enter(struct hnsw *h)
 	__atomic_store_n(&h->count, count, __ATOMIC_RELAXED);
 }
 
+void hnsw_forget(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx)
+{
+	count_and_enter(h);
+	forget_dead(h, gone, ctx);
+}
+
 void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx)
 {
 	struct scratch *s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
 
-	reparent_range(h, 0, hnsw_end(h));
+	hnsw_reparent(h, 0, hnsw_end(h));
 	clean_rows(h, s);
-	count_and_enter(h);
-	forget_dead(h, gone, ctx);
 	if (s)
 		hnsw_scratch_put(&h->pool, s);
+	hnsw_forget(h, gone, ctx);
 }

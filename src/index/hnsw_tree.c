@@ -142,6 +142,8 @@ void hnsw_tree_join(struct hnsw *h, uint32_t slot, const struct beam *near, uint
 		mutex_unlock(&h->tree);
 	}
 	hnsw_row_add(h, slot, 0, parent);
+	if (hnsw_is_dead(h, parent))
+		hnsw_tree_reparent(h, slot);
 }
 
 /* The nearest ancestor of d1 that is not dead, or ROW_NONE. */

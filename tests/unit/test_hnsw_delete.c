@@ -28,6 +28,31 @@ static void repair_and_remove(struct fixture *f)
 	fx_assert_sound(f);
 }
 
+static void reparent(struct fixture *f)
+{
+	for (uint32_t at = 0; at < f->rows.n; at += f->rows.n / 3 + 1) {
+		hnsw_reparent(f->h, at, at + f->rows.n / 3 + 1);
+		fx_assert_sound(f);
+	}
+}
+
+static void detach(struct fixture *f)
+{
+	for (uint32_t at = 0; at < f->rows.n; at += f->rows.n / 3 + 1) {
+		T_OK(hnsw_detach(f->h, at, at + f->rows.n / 3 + 1, NULL));
+		fx_assert_sound(f);
+	}
+}
+
+/* The way that leaves little to do when everybody waits. */
+static void detach_and_forget(struct fixture *f)
+{
+	reparent(f);
+	detach(f);
+	hnsw_forget(f->h, free_slot, f);
+	fx_assert_sound(f);
+}
+
 static uint32_t count_live(const struct fixture *f)
 {
 	uint32_t n = 0;
@@ -71,7 +96,10 @@ static void half_dies(enum metric metric)
 	}
 	fx_assert_sound(&f);
 	assert_recall(&f, 0.95);
-	repair_and_remove(&f);
+	if (metric == METRIC_COSINE)
+		repair_and_remove(&f);
+	else
+		detach_and_forget(&f);
 	assert_int_equal(hnsw_count(f.h), count_live(&f));
 	before = fx_recall(&f, 200, 10, 20);
 	old = f.h;
@@ -217,9 +245,59 @@ static void body_dies_twins_live(void **state)
 	fx_release(&f);
 }
 
+static void add_random(struct fixture *f, unsigned n)
+{
+	for (uint32_t slot = 0; slot < f->rows.cap && n; slot++) {
+		if (rows_state(&f->rows, slot) != ROW_FREE)
+			continue;
+		for (size_t i = 0; i < f->rows.dim; i++)
+			fx_vector(f, slot)[i] = (float)(fx_random(f) % 5) - 2;
+		fx_add(f, slot);
+		n--;
+	}
+	fx_assert_sound(f);
+}
+
+static void kill_random(struct fixture *f, unsigned n)
+{
+	while (n-- && f->rows.n) {
+		uint32_t slot = (uint32_t)(fx_random(f) % f->rows.n);
+
+		if (rows_state(&f->rows, slot) == ROW_LIVE)
+			fx_kill(f, slot);
+	}
+	fx_assert_sound(f);
+}
+
+/* Repairs and removals at any time. */
+static void remove_by_parts(struct fixture *f)
+{
+	if (fx_random(f) % 3 == 0)
+		T_OK(hnsw_repair(f->h, (uint32_t)(fx_random(f) % 400), 400, NULL));
+	fx_assert_sound(f);
+	if (fx_random(f) % 3 == 0)
+		hnsw_remove(f->h, free_slot, f);
+	fx_assert_sound(f);
+}
+
+/* Step by step with inserts between the steps; some runs are given up in the middle. */
+static void remove_by_steps(struct fixture *f)
+{
+	uint64_t end = fx_random(f) % 8;
+
+	reparent(f);
+	add_random(f, (unsigned)(fx_random(f) % 20));
+	if (end == 0)
+		return;
+	detach(f);
+	add_random(f, (unsigned)(fx_random(f) % 20));
+	if (end > 1)
+		detach_and_forget(f);
+}
+
 /*
- * Random inserts, deaths, repairs and removals at any time; slots are used again; duplicates
- * are common.
+ * Random inserts and deaths, and removals in one way or the other; slots are used again;
+ * duplicates are common. Now and then nearly all die.
  */
 static void churn(unsigned m, size_t dim, enum metric metric, uint64_t seed)
 {
@@ -227,30 +305,12 @@ static void churn(unsigned m, size_t dim, enum metric metric, uint64_t seed)
 
 	fx_start(&f, m);
 	for (unsigned round = 0; round < 120; round++) {
-		unsigned inserts = (unsigned)(fx_random(&f) % 60),
-			 deaths = (unsigned)(fx_random(&f) % 60);
-
-		for (uint32_t slot = 0; slot < f.rows.cap && inserts; slot++) {
-			if (rows_state(&f.rows, slot) != ROW_FREE)
-				continue;
-			for (size_t i = 0; i < dim; i++)
-				fx_vector(&f, slot)[i] = (float)(fx_random(&f) % 5) - 2;
-			fx_add(&f, slot);
-			inserts--;
-		}
-		while (deaths-- && f.rows.n) {
-			uint32_t slot = (uint32_t)(fx_random(&f) % f.rows.n);
-
-			if (rows_state(&f.rows, slot) == ROW_LIVE)
-				fx_kill(&f, slot);
-		}
-		fx_assert_sound(&f);
-		if (fx_random(&f) % 3 == 0)
-			T_OK(hnsw_repair(f.h, (uint32_t)(fx_random(&f) % 400), 400, NULL));
-		fx_assert_sound(&f);
-		if (fx_random(&f) % 3 == 0)
-			hnsw_remove(f.h, free_slot, &f);
-		fx_assert_sound(&f);
+		add_random(&f, (unsigned)(fx_random(&f) % 60));
+		kill_random(&f, fx_random(&f) % 16 ? (unsigned)(fx_random(&f) % 60) : 1000);
+		if (seed % 2)
+			remove_by_parts(&f);
+		else
+			remove_by_steps(&f);
 	}
 	assert_all_found(&f);
 	fx_release(&f);
@@ -290,6 +350,7 @@ static void slots_are_used_again(void **state)
 
 struct race {
 	struct fixture *f;
+	int (*work)(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e);
 	atomic_uint next_slot; /* to insert */
 	atomic_uint next_part; /* to repair */
 	atomic_uint failed;
@@ -304,8 +365,7 @@ static void *repair_parts(void *arg)
 	uint32_t part, n = r->f->rows.n / PARTS + 1;
 
 	while ((part = atomic_fetch_add(&r->next_part, 1)) < PARTS)
-		atomic_fetch_add(&r->failed,
-		                 hnsw_repair(r->f->h, part * n, part * n + n, NULL) < 0);
+		atomic_fetch_add(&r->failed, r->work(r->f->h, part * n, part * n + n, NULL) < 0);
 	return NULL;
 }
 
@@ -335,14 +395,33 @@ static void *search_meanwhile(void *arg)
 	return NULL;
 }
 
+static int reparent_part(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e)
+{
+	(void)e;
+	hnsw_reparent(h, begin, end);
+	return 0;
+}
+
+static void two_work(struct race *r,
+                     int (*work)(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e))
+{
+	pthread_t workers[2];
+
+	r->work = work;
+	atomic_store(&r->next_part, 0);
+	for (size_t i = 0; i < 2; i++)
+		pthread_create(&workers[i], NULL, repair_parts, r);
+	for (size_t i = 0; i < 2; i++)
+		pthread_join(workers[i], NULL);
+}
+
 /* Two threads repair, one inserts, one searches. */
-static void repair_beside_inserts_and_searches(void **state)
+static void repair_beside(bool by_steps)
 {
 	struct fixture f = fx_new(t_seed(), N, 8, METRIC_L2);
 	struct race r = { .f = &f, .next_slot = N / 2 };
-	pthread_t repairers[2], inserter, searcher;
+	pthread_t inserter, searcher;
 
-	(void)state;
 	fx_start(&f, 4);
 	fx_add_clustered(&f, 0, N / 2);
 	for (uint32_t slot = N / 2; slot < N; slot++) {
@@ -354,21 +433,35 @@ static void repair_beside_inserts_and_searches(void **state)
 			fx_kill(&f, slot);
 	}
 	pthread_create(&searcher, NULL, search_meanwhile, &r);
-	for (size_t i = 0; i < 2; i++)
-		pthread_create(&repairers[i], NULL, repair_parts, &r);
 	pthread_create(&inserter, NULL, insert_some, &r);
-	for (size_t i = 0; i < 2; i++)
-		pthread_join(repairers[i], NULL);
+	if (by_steps)
+		two_work(&r, reparent_part);
+	two_work(&r, by_steps ? hnsw_detach : hnsw_repair);
 	pthread_join(inserter, NULL);
 	atomic_store(&r.done, true);
 	pthread_join(searcher, NULL);
 	assert_int_equal(r.failed, 0);
 	fx_assert_sound(&f);
-	hnsw_remove(f.h, free_slot, &f);
+	if (by_steps)
+		detach_and_forget(&f);
+	else
+		hnsw_remove(f.h, free_slot, &f);
 	fx_assert_sound(&f);
 	assert_int_equal(hnsw_count(f.h), count_live(&f));
 	assert_recall(&f, 0.9);
 	fx_release(&f);
+}
+
+static void repair_beside_inserts_and_searches(void **state)
+{
+	(void)state;
+	repair_beside(false);
+}
+
+static void detach_beside_inserts_and_searches(void **state)
+{
+	(void)state;
+	repair_beside(true);
 }
 
 int main(void)
@@ -386,6 +479,7 @@ int main(void)
 	};
 	const struct CMUnitTest threaded[] = {
 		cmocka_unit_test(repair_beside_inserts_and_searches),
+		cmocka_unit_test(detach_beside_inserts_and_searches),
 	};
 
 	int failed = FX_ONLY_THREADS ? 0 : cmocka_run_group_tests(alone, NULL, NULL);
