@@ -5,12 +5,15 @@
  */
 #include "base/mem.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "base/io.h"
 
 #define LARGE_TABLE (8u << 20) /* at most a quarter of the memory is for nothing */
 
@@ -148,6 +151,43 @@ void mem_map_advise_large(void *p, size_t n_bytes)
 {
 	if (n_bytes >= LARGE_TABLE)
 		madvise(p, n_bytes, MADV_HUGEPAGE); /* a wish: without it all is well, too */
+}
+
+/* Documentation/admin-guide/mm/pagemap.rst: a word a page. */
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_SWAPPED (UINT64_C(1) << 62)
+#define PAGEMAP_FILE    (UINT64_C(1) << 61)
+#define PAGES_AT_ONCE   512
+
+/* -1: cannot be read. */
+static long count_anonymous(int fd, uint64_t first, uint64_t end)
+{
+	uint64_t words[PAGES_AT_ONCE];
+	long pages = 0;
+
+	while (first < end) {
+		size_t n = end - first < PAGES_AT_ONCE ? (size_t)(end - first) : PAGES_AT_ONCE;
+
+		if (io_read_at(fd, words, n * sizeof(*words), first * sizeof(*words)) < 0)
+			return -1;
+		for (size_t i = 0; i < n; i++)
+			pages += (words[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) &&
+			         !(words[i] & PAGEMAP_FILE);
+		first += n;
+	}
+	return pages;
+}
+
+size_t mem_map_anonymous(const void *p, size_t n_bytes)
+{
+	uint64_t first = (uintptr_t)p / mem_page();
+	uint64_t end = ((uintptr_t)p + n_bytes + mem_page() - 1) / mem_page();
+	int fd = n_bytes ? open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC) : -1;
+	long pages = fd >= 0 ? count_anonymous(fd, first, end) : -1;
+
+	if (fd >= 0)
+		close(fd);
+	return pages < 0 ? n_bytes : (size_t)pages * mem_page();
 }
 
 void mem_map_free(void *p, size_t n_bytes)

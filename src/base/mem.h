@@ -41,6 +41,12 @@ size_t mem_page(void); /* bytes of a page */
  */
 void mem_map_advise_large(void *p, size_t n_bytes);
 void mem_map_free(void *p, size_t n_bytes);
+/*
+ * How much of n_bytes at p is memory of this process alone: pages of an anonymous mapping that
+ * were touched, pages of a private view of a file that were changed. n_bytes when the kernel does
+ * not say. Some ten microseconds, and some milliseconds a gigabyte.
+ */
+size_t mem_map_anonymous(const void *p, size_t n_bytes);
 
 static inline void mem_auto_free(void *pp)
 {

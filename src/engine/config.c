@@ -30,13 +30,6 @@ void collection_describe(struct collection *c, struct store_collection *ret)
 
 /* ---- figures ---- */
 
-static size_t resident_bytes(const struct collection *c) REQUIRES_SHARED(c->lock) REQUIRES(c->mu)
-{
-	return sizeof(*c) + c->at_table.bytes + c->state_table.bytes + c->norm_table.bytes +
-	       c->info_table.bytes + c->ring_table.bytes + idtable_bytes(&c->ids) +
-	       (c->graph ? hnsw_bytes(c->graph) : 0) + c->heap_bytes;
-}
-
 static int info_get(struct collection *c, struct collection_info *ret)
 {
 	int rc = 0;
@@ -50,7 +43,6 @@ static int info_get(struct collection *c, struct collection_info *ret)
 		.vectors = c->live,
 		.deleted = c->dead + c->dying,
 		.bytes = c->bytes,
-		.resident_bytes = resident_bytes(c),
 		.backlog = c->unlinked_live,
 		.inserts = c->inserts,
 		.deletes = c->deletes,
@@ -73,6 +65,38 @@ int engine_collection_info(struct engine *en, uint32_t cid, struct collection_in
 	rc = info_get(c, ret);
 	collection_leave(c);
 	return rc;
+}
+
+/* mu is not held while the kernel counts what is large. */
+static void memory_get(struct collection *c, struct collection_memory *ret)
+{
+	rwlock_read(&c->lock);
+	ret->resident_bytes = sizeof(*c) + table_resident(&c->at_table) +
+	                      table_resident(&c->state_table) + table_resident(&c->norm_table) +
+	                      table_resident(&c->info_table) + table_resident(&c->ring_table);
+	ret->mapped_bytes = store_mapped_bytes(c->engine->store, c->cid);
+	if (c->graph) {
+		struct hnsw_memory m = hnsw_memory(c->graph);
+
+		ret->resident_bytes += m.anonymous_bytes;
+		ret->mapped_bytes += m.mapped_bytes;
+	}
+	mutex_lock(&c->mu);
+	ret->resident_bytes += idtable_bytes(&c->ids) + c->heap_bytes;
+	mutex_unlock(&c->mu);
+	rwlock_read_unlock(&c->lock);
+}
+
+int engine_collection_memory(struct engine *en, uint32_t cid, struct collection_memory *ret)
+{
+	struct collection *c;
+	int rc = collection_enter(en, cid, &c, NULL);
+
+	if (rc < 0)
+		return rc;
+	memory_get(c, ret);
+	collection_leave(c);
+	return 0;
 }
 
 /* ---- parameters ---- */

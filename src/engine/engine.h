@@ -56,7 +56,6 @@ struct collection_info {
 	uint64_t vectors; /* live */
 	uint64_t deleted; /* dead versions that still take room */
 	uint64_t bytes;   /* live: floats, IDs, metadata, text */
-	uint64_t resident_bytes;
 	/* rows committed and not in the graph yet; 0 where the exact scan answers */
 	uint64_t backlog;
 	uint64_t inserts; /* vectors accepted since creation */
@@ -71,6 +70,14 @@ int engine_collection_find(struct engine *en, const char *name, uint32_t *ret_ci
 /* by cid; -ENOENT: end */
 int engine_collection_next(struct engine *en, uint32_t after, struct collection_info *ret);
 int engine_collection_info(struct engine *en, uint32_t cid, struct collection_info *ret);
+
+struct collection_memory {
+	uint64_t resident_bytes; /* memory of its own */
+	uint64_t mapped_bytes;   /* of files: the kernel may drop these pages and read them again */
+};
+
+/* As the kernel counts it, which takes some milliseconds a million vectors. -ENODEV */
+int engine_collection_memory(struct engine *en, uint32_t cid, struct collection_memory *ret);
 /*
  * -EBUSY: dimension, metric, m, ef_construction or quantization differs and vectors exist (or a
  * batch is open). Ranges were checked above.

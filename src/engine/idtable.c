@@ -407,8 +407,7 @@ int idtable_promise(struct idtable *t, uint32_t entry)
 
 size_t idtable_bytes(const struct idtable *t)
 {
-	size_t bytes = (size_t)t->n * sizeof(struct id_entry) +
-	               (size_t)t->cap_by_num * sizeof(*t->by_num) +
+	size_t bytes = table_resident(&t->entries) + (size_t)t->cap_by_num * sizeof(*t->by_num) +
 	               t->names.cap * 2 * sizeof(uint64_t);
 
 	for (const struct id_chunk *c = t->chunks; c; c = c->next)

@@ -48,6 +48,11 @@ int table_grow(struct table *t, size_t bytes)
 	return 0;
 }
 
+size_t table_resident(const struct table *t)
+{
+	return t->bytes < MAP_BYTES ? t->bytes : mem_map_anonymous(t->p, t->bytes);
+}
+
 void table_release(struct table *t)
 {
 	if (t->bytes >= MAP_BYTES)

@@ -14,6 +14,7 @@ struct table {
 };
 
 int table_grow(struct table *t, size_t bytes); /* 0 or -ENOMEM (unchanged) */
+size_t table_resident(const struct table *t); /* bytes of memory: what was touched */
 void table_release(struct table *t);
 
 #endif

@@ -244,18 +244,28 @@ uint32_t hnsw_count(const struct hnsw *h)
 	return __atomic_load_n(&h->count, __ATOMIC_RELAXED);
 }
 
-/*
- * Pages of the tables beyond the last slot in use were never touched; only upper_base is
- * written to its end.
- */
-size_t hnsw_bytes(const struct hnsw *h)
+static void add_table(struct hnsw_memory *m, const struct hnsw_table *t)
 {
-	uint32_t end = hnsw_end(h);
-	size_t per_slot = h->stride0 * sizeof(uint32_t) + sizeof(uint32_t) + 2;
-	size_t per_code = h->code_bytes + hnsw_norm_bytes(h) + (h->fine.at ? 2 * h->code_bytes : 0);
-	size_t upper_rows = end < h->cap ? ((uint32_t *)h->upper_base.at)[end] : h->upper_cap;
+	size_t changed = t->file_bytes ? mem_map_anonymous(t->at, t->file_bytes) : 0;
 
-	return sizeof(*h) + end * (per_slot + per_code) +
-	       upper_rows * h->stride * sizeof(uint32_t) + h->cap * sizeof(uint32_t) +
-	       hnsw_scratch_pool_bytes((struct scratch_pool *)&h->pool);
+	m->mapped_bytes += t->file_bytes - changed;
+	m->anonymous_bytes += changed;
+	if (t->at)
+		m->anonymous_bytes += mem_map_anonymous((char *)t->at + t->file_bytes,
+		                                        t->bytes - t->file_bytes);
+}
+
+struct hnsw_memory hnsw_memory(const struct hnsw *h)
+{
+	const struct hnsw_table *const tables[] = { &h->links0, &h->links, &h->upper_base,
+		                                    &h->parent, &h->level, &h->lock,
+		                                    &h->codes,  &h->norms, &h->fine };
+	struct hnsw_memory m = {
+		.anonymous_bytes = sizeof(*h) +
+		                   hnsw_scratch_pool_bytes((struct scratch_pool *)&h->pool),
+	};
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+		add_table(&m, tables[i]);
+	return m;
 }

@@ -78,7 +78,14 @@ int hnsw_search(const struct hnsw *h, const struct probe *q, size_t k, size_t ef
 
 bool hnsw_has(const struct hnsw *h, uint32_t slot); /* linked; Lock: reading */
 uint32_t hnsw_count(const struct hnsw *h);          /* linked slots, dead ones included; atomic */
-size_t hnsw_bytes(const struct hnsw *h);            /* resident memory of the graph */
+
+struct hnsw_memory {
+	size_t anonymous_bytes; /* memory of the graph's own */
+	size_t mapped_bytes;    /* of an image, unchanged: the kernel may drop these pages and read them again */
+};
+
+/* What is there now, as the kernel has it (mem_map_anonymous). Lock: reading. */
+struct hnsw_memory hnsw_memory(const struct hnsw *h);
 
 /* Gives nodes among [begin, end) that hang from dead ones another place in the tree. Lock: reading. */
 void hnsw_reparent(struct hnsw *h, uint32_t begin, uint32_t end);

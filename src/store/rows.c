@@ -439,6 +439,22 @@ const char *store_mapped(struct store *s, uint32_t cid, uint64_t off, uint64_t *
 	return p;
 }
 
+uint64_t store_mapped_bytes(struct store *s, uint32_t cid)
+{
+	struct coll *c = coll_find(s, cid);
+	uint64_t bytes = 0;
+
+	if (!c)
+		return 0;
+	rwlock_read(&c->lock);
+	if (c->seg)
+		bytes += segment_mapped_bytes(c->seg);
+	for (struct segment *g = c->old; g; g = g->older)
+		bytes += segment_mapped_bytes(g);
+	rwlock_read_unlock(&c->lock);
+	return bytes;
+}
+
 void store_drop_old_maps(struct store *s, uint32_t cid)
 {
 	struct coll *c = coll_find(s, cid);

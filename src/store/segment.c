@@ -163,6 +163,26 @@ const char *segment_mapped(struct segment *g, uint64_t off, uint64_t *ret_bytes)
 	return p;
 }
 
+/* Windows may overlap where the last one was too short for an extent. */
+uint64_t segment_mapped_bytes(struct segment *g)
+{
+	uint64_t end = atomic_load(&g->written), at = 0, bytes = 0;
+
+	rwlock_read(&g->maps);
+	for (size_t i = 0; i < g->n_windows; i++) {
+		uint64_t first = g->windows[i].start, last = first + g->windows[i].len;
+
+		first = first > at ? first : at;
+		last = last < end ? last : end;
+		if (last <= first)
+			continue;
+		bytes += last - first;
+		at = last;
+	}
+	rwlock_read_unlock(&g->maps);
+	return bytes;
+}
+
 /* ---- opening ---- */
 
 static int write_header(const struct segment *g, int fd, struct err *e)

@@ -93,6 +93,8 @@ const float *segment_floats(struct segment *g, uint64_t off, uint32_t dim);
 /* The byte at off, and in *ret_bytes how many from there on may be read; NULL and 0. */
 const char *segment_mapped(struct segment *g, uint64_t off, uint64_t *ret_bytes);
 
+uint64_t segment_mapped_bytes(struct segment *g); /* without what reaches beyond the file */
+
 /* How many rows the extent at off has; -EIO when there is none of this batch and dimension. */
 long segment_extent_rows(struct segment *g, uint64_t off, uint64_t batch, uint32_t dim,
                          struct err *e);

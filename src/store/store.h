@@ -166,6 +166,8 @@ const float *store_floats(struct store *s, uint32_t cid, uint64_t off, uint32_t 
  */
 const char *store_mapped(struct store *s, uint32_t cid, uint64_t off, uint64_t *ret_bytes);
 
+uint64_t store_mapped_bytes(struct store *s, uint32_t cid); /* of its segments, old ones too */
+
 /*
  * Moves up to max_rows inline rows into the segment. moved is called for each after the
  * transaction, in the committing order lock: the floats are now also at v; the caller's own

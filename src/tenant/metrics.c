@@ -29,7 +29,7 @@ static const char *const health_names[N_HEALTH] = { "unverified", "healthy", "da
 struct row {
 	char name[LIMIT_NAME + 1];
 	struct figures f;
-	uint64_t resident_bytes, backlog, last_access_s, checked_s;
+	uint64_t resident_bytes, mapped_bytes, backlog, last_access_s, checked_s;
 	double utilization; /* the highest */
 	uint64_t total[COUNT_N];
 	uint64_t minute[COUNT_N];
@@ -73,6 +73,7 @@ static void add_survey(struct row *r, const struct survey *s)
 	r->f.bytes += s->f.bytes;
 	r->f.collections += s->f.collections;
 	r->resident_bytes += s->resident_bytes;
+	r->mapped_bytes += s->mapped_bytes;
 	r->backlog += s->backlog;
 	larger(&r->last_access_s, s->activity.last_access_s);
 	larger(&r->checked_s, s->checked_s);
@@ -153,8 +154,10 @@ static const struct simple simples[] = {
 	  AT(f.deleted) },
 	{ "tenant_stored_bytes", "gauge", "Bytes that count for max_bytes.", AT(f.bytes) },
 	{ "tenant_collections", "gauge", "Collections beside the default one.", AT(f.collections) },
-	{ "tenant_resident_bytes", "gauge", "Bytes in memory; 0: the store is closed.",
+	{ "tenant_resident_bytes", "gauge", "Bytes of memory; 0: the store is closed.",
 	  AT(resident_bytes) },
+	{ "tenant_mapped_bytes", "gauge", "Bytes of files that are mapped; 0: the store is closed.",
+	  AT(mapped_bytes) },
 	{ "tenant_index_backlog", "gauge", "Rows that searches scan until the graph has them.",
 	  AT(backlog) },
 	{ "tenant_last_access_timestamp_seconds", "gauge", "Last access; 0: not since the mount.",

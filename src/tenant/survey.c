@@ -32,11 +32,15 @@ double quota_utilization(const struct quota *q, const struct figures *f)
 static void ask_engine(struct engine *en, struct survey *s)
 {
 	struct collection_info i;
+	struct collection_memory m;
 
 	figures_gather(en, &s->f);
 	for (uint32_t after = 0; engine_collection_next(en, after, &i) == 0; after = i.cid) {
-		s->resident_bytes += i.resident_bytes;
 		s->backlog += i.backlog;
+		if (engine_collection_memory(en, i.cid, &m) < 0)
+			continue;
+		s->resident_bytes += m.resident_bytes;
+		s->mapped_bytes += m.mapped_bytes;
 	}
 }
 

@@ -17,7 +17,7 @@
 struct survey {
 	struct tenant_info info;
 	struct figures f;
-	uint64_t resident_bytes; /* 0: closed */
+	uint64_t resident_bytes, mapped_bytes; /* 0: closed */
 	uint64_t backlog;
 	double utilization;
 	uint64_t rejected[QUOTA_N];       /* since the mount */

@@ -94,8 +94,8 @@ static void render_quota_use(const struct tenant *t, const struct quota *q, cons
 	add_u64(ret, "near_quota", u >= NEAR_QUOTA);
 }
 
-static void render_stored(const struct collection_info *i, bool whole_tenant, uint64_t collections,
-                          struct buf *ret)
+static void render_stored(const struct collection_info *i, const struct collection_memory *m,
+                          bool whole_tenant, uint64_t collections, struct buf *ret)
 {
 	add_u64(ret, "vectors", i->vectors);
 	add_u64(ret, "active", i->vectors);
@@ -105,12 +105,14 @@ static void render_stored(const struct collection_info *i, bool whole_tenant, ui
 	add_u64(ret, "dimension", i->config.dimension);
 	buf_addf(ret, "metric %s\n", metric_name(i->config.metric));
 	add_u64(ret, "bytes", i->bytes);
-	add_u64(ret, "resident_bytes", i->resident_bytes);
+	add_u64(ret, "resident_bytes", m->resident_bytes);
+	add_u64(ret, "mapped_bytes", m->mapped_bytes);
 }
 
 int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, struct err *e)
 {
 	struct activity_sum MEM_AUTO *a = mem_zalloc(1, sizeof(*a));
+	struct collection_memory m;
 	struct collection_info i;
 	struct figures f;
 	struct quota q;
@@ -119,13 +121,15 @@ int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, s
 	if (!a)
 		return err_nomem(e);
 	rc = engine_collection_info(in->engine, in->cid, &i);
+	if (rc == 0)
+		rc = engine_collection_memory(in->engine, in->cid, &m);
 	if (rc < 0)
 		return err_set(e, rc, "the collection was removed");
 	activity_sum(a, &in->collection->activity);
 	a->total[COUNT_INSERTS] = i.inserts; /* the engine's are exact */
 	a->total[COUNT_DELETES] = i.deletes;
 	usage(in, &f, &q);
-	render_stored(&i, whole_tenant, f.collections, ret);
+	render_stored(&i, &m, whole_tenant, f.collections, ret);
 	render_counts(a, i.inserts, i.deletes, ret);
 	render_totals(a->total, ret);
 	render_minute(a, in->tenant->ts->started_ns, ret);
@@ -176,6 +180,7 @@ void survey_add(struct survey *sum, const struct survey *s)
 	add_figures(&sum->f, &s->f);
 	add_activity(&sum->activity, &s->activity);
 	sum->resident_bytes += s->resident_bytes;
+	sum->mapped_bytes += s->mapped_bytes;
 	sum->backlog += s->backlog;
 	if (s->utilization > sum->utilization)
 		sum->utilization = s->utilization;
@@ -229,6 +234,7 @@ void tenants_stats_render(struct tenants *ts, struct buf *ret)
 	add_u64(ret, "collections", s->s.f.collections);
 	add_u64(ret, "bytes", s->s.f.bytes);
 	add_u64(ret, "resident_bytes", s->s.resident_bytes);
+	add_u64(ret, "mapped_bytes", s->s.mapped_bytes);
 	render_counts(&s->s.activity, s->s.f.inserts, s->s.f.deletes, ret);
 	render_totals(s->s.total, ret);
 	render_minute(&s->s.activity, ts->started_ns, ret);

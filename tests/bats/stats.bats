@@ -29,7 +29,7 @@ has_keys() {
     run ! grep -vE '^[a-z0-9_]+ [^ ]+$' "$file"
 }
 
-common="vectors active deleted bytes resident_bytes queries inserts deletes errors total_queries
+common="vectors active deleted bytes resident_bytes mapped_bytes queries inserts deletes errors total_queries
     total_inserts total_deletes total_errors queries_per_s inserts_per_s deletes_per_s errors_per_s
     query_us_p50 query_us_p99 query_us_p50_1m query_us_p99_1m last_access_s index_backlog"
 tenants="collections quota_utilization near_quota rejected_max_vectors rejected_max_bytes

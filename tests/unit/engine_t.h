@@ -159,6 +159,14 @@ static inline struct collection_info info(struct fix *f)
 	return ci;
 }
 
+static inline struct collection_memory memory(struct fix *f)
+{
+	struct collection_memory m;
+
+	T_OK(engine_collection_memory(f->en, CID, &m));
+	return m;
+}
+
 /* The answer's text, in buf. */
 static inline int ask(struct fix *f, const struct query *q, struct buf *ret, struct err *e)
 {

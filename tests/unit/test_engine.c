@@ -297,7 +297,7 @@ static void test_promised_numbers(void **state)
 static void test_promises_are_bounded(void **state)
 {
 	struct fix *f = *state;
-	struct collection_info info;
+	struct collection_memory memory;
 	struct vector_info v;
 	uint64_t first, num = 0;
 	char id[LIMIT_ID + 1];
@@ -308,8 +308,8 @@ static void test_promises_are_bounded(void **state)
 		snprintf(id, sizeof(id), "%0200d", i);
 		T_OK(engine_number(f->en, CID, id, 200, &num, NULL));
 	}
-	T_OK(engine_collection_info(f->en, CID, &info));
-	assert_true(info.resident_bytes < 3u << 20);
+	T_OK(engine_collection_memory(f->en, CID, &memory));
+	assert_true(memory.resident_bytes < 3u << 20);
 	T_OK(engine_number_id(f->en, CID, num, &v, NULL));
 	assert_string_equal(v.id, id);
 	T_OK(engine_lookup(f->en, CID, "x", 1, &num)); /* it is stored, promised or not */

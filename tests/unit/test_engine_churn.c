@@ -34,10 +34,10 @@ static void test_slots_come_back_after_churn(void **state)
 		wait_idle(f);
 		T_OK(engine_checkpoint(f->en, NULL));
 		if (round == 4)
-			resident = info(f).resident_bytes;
+			resident = memory(f).resident_bytes;
 	}
 	assert_int_equal(info(f).deleted, 0);
-	assert_true(info(f).resident_bytes <= resident + resident / 100);
+	assert_true(memory(f).resident_bytes <= resident + resident / 100);
 	all_there(f, "v", MANY, 97);
 	verify_clean(f);
 	fix_reopen(f);

@@ -149,6 +149,7 @@ static void churn(struct fixture *f, uint32_t n_slots)
 static void changes_after_mapping(void **state)
 {
 	struct fixture f = fx_new(t_seed(), 3 * MANY, DIM, METRIC_L2);
+	struct hnsw_memory before, after;
 	struct hnsw *first;
 	int rc;
 
@@ -163,7 +164,12 @@ static void changes_after_mapping(void **state)
 	assert_same_answers(&f, first, f.h);
 	hnsw_free(first);
 	first = load(&f, 4, &rc);
+	before = hnsw_memory(f.h);
+	assert_true(before.mapped_bytes >= MANY * 16 * sizeof(uint32_t));
 	churn(&f, 2 * MANY);
+	after = hnsw_memory(f.h);
+	assert_true(after.mapped_bytes < before.mapped_bytes);
+	assert_true(after.anonymous_bytes > before.anonymous_bytes);
 	save(f.h);
 	hnsw_free(f.h);
 	f.h = load(&f, 4, &rc);

@@ -192,6 +192,30 @@ static void test_map(void **state)
 	}
 }
 
+/* What was touched of a table, what was changed of a view of a file. */
+static void test_memory_that_is_counted(void **state)
+{
+	static unsigned char bytes[300001];
+	struct sections_reader *r;
+	size_t page = mem_page(), length = 100 * page, file_bytes;
+	unsigned char *p;
+	volatile unsigned char *touched;
+
+	write_mappable(bytes, sizeof(bytes), true);
+	T_OK(sections_open(path, &r, NULL));
+	p = sections_map(r, TAG_A, &length, &file_bytes);
+	sections_close(r);
+	touched = p;
+	assert_int_equal(touched[0] + touched[200000], 0);    /* reading does not count */
+	assert_int_equal(mem_map_anonymous(p, length), page); /* the one behind the section */
+	touched[5 * page] = 1;
+	touched[file_bytes] = 1;
+	assert_int_equal(mem_map_anonymous(p, length), 3 * page);
+	assert_int_equal(mem_map_anonymous(p, file_bytes), 2 * page);
+	mem_map_free(p, length);
+	assert_int_equal(mem_map_anonymous(NULL, 0), 0);
+}
+
 static void test_map_small_and_missing(void **state)
 {
 	struct sections_reader *r;
@@ -459,6 +483,7 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_large_pieces),
 		cmocka_unit_test(test_map),
+		cmocka_unit_test(test_memory_that_is_counted),
 		cmocka_unit_test(test_map_small_and_missing),
 		cmocka_unit_test(test_gap_before_a_page),
 		cmocka_unit_test(test_no_sections),
