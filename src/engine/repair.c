@@ -73,13 +73,13 @@ static int repair_beside(struct repair *r, bool detach, struct err *e)
 }
 
 /* Without inserts, new slots included; there is little left to do. */
-static int repair_rest(struct repair *r, struct err *e) REQUIRES(r->c->link_gate)
+static int repair_rest(struct collection *c, struct repair *r, struct err *e) REQUIRES(c->link_gate)
 {
 	int rc = 0;
 
-	rwlock_read(&r->c->lock);
-	r->end = r->c->rows.n;
-	rwlock_read_unlock(&r->c->lock);
+	rwlock_read(&c->lock);
+	r->end = c->rows.n;
+	rwlock_read_unlock(&c->lock);
 	r->piece = PIECE_LOOK;
 	for (uint32_t at = 0; rc == 0 && at < r->end; at += r->piece)
 		rc = repair_piece(r, at, false, e);
@@ -141,7 +141,7 @@ int repair_and_remove(struct collection *c, struct err *e)
 		rc = repair_beside(&r, true, e);
 	rwlock_write(&c->link_gate);
 	if (rc == 0)
-		rc = repair_rest(&r, e);
+		rc = repair_rest(c, &r, e);
 	repair_end(&r, rc == 0);
 	rwlock_write_unlock(&c->link_gate);
 	return rc;
