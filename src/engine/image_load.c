@@ -24,6 +24,7 @@ struct loading {
 	struct sections_reader *r;
 	const struct image_header *h;
 	const struct image_slot *slots;
+	uint64_t next_num; /* of the collection */
 	const char *ids;
 	size_t ids_left;
 	const float *floats;
@@ -80,6 +81,7 @@ static int sections_find(struct loading *l, const struct store_collection *sc, s
 	rc = check_header(l, sc, e);
 	if (rc < 0)
 		return rc;
+	l->next_num = sc->next_num;
 	l->slots = sections_get(l->r, IMAGE_SLOTS, &n);
 	if (!l->slots || n != l->h->n_slots * sizeof(*l->slots))
 		return refuse(e, "number of slots");
@@ -91,13 +93,13 @@ static int sections_find(struct loading *l, const struct store_collection *sc, s
 	return 0;
 }
 
-static bool slot_is_sane(const struct image_slot *is)
+static bool slot_is_sane(const struct loading *l, const struct image_slot *is)
 {
 	if (is->state > ROW_DEAD || is->linked > 1 || is->zero != 0)
 		return false;
 	if (is->state != ROW_LIVE)
 		return is->id_len == 0 && is->linked;
-	return is->id_len > 0 && is->num > 0;
+	return is->id_len > 0 && is->num > 0 && is->num < l->next_num;
 }
 
 /* Rows mostly lie one behind the other: the segment is asked once a window. */
@@ -193,7 +195,7 @@ static int slot_load(struct collection *c, struct loading *l, struct ahead *a, u
 
 	if (is->state == ROW_FREE)
 		return 0;
-	if (!slot_is_sane(is) || !isfinite(is->inv_norm))
+	if (!slot_is_sane(l, is) || !isfinite(is->inv_norm))
 		return refuse(e, "the state of a slot");
 	rc = floats_find(l, is, &f, e);
 	if (rc < 0)

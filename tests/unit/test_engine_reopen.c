@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/sections.h"
 #include "engine_t.h"
 
 #define DIM  8
@@ -235,6 +236,73 @@ static void test_image_of_lost_commits(void **state)
 	all_there(f, "new", 60, 7);
 }
 
+static const char image_tags[][5] = { "EHDR", "ESLT", "EIDS", "HNSH", "HNSL",
+	                              "HNSP", "HNS0", "HNSU", "HNSC", "HNST" };
+#define N_TAGS (sizeof(image_tags) / sizeof(*image_tags))
+
+static uint32_t image_tag(size_t i)
+{
+	const char *t = image_tags[i];
+
+	return SECTION_TAG(t[0], t[1], t[2], t[3]);
+}
+
+/* Changes a word somewhere in section i of the image; all checksums are right. */
+static void lie(struct fix *f, size_t i)
+{
+	char path[128];
+	struct sections_reader *r;
+	struct sections_writer *w;
+
+	fix_path(f, "7.graph", path);
+	T_OK(sections_open(path, &r, NULL));
+	T_OK(sections_create(path, &w, NULL));
+	for (size_t k = 0; k < N_TAGS; k++) {
+		size_t n;
+		const void *p = sections_get(r, image_tag(k), &n);
+		char *copy = mem_dup(p ? p : "", n);
+		uint32_t word = (uint32_t)(fix_random(f) % 4 ? fix_random(f) % MANY
+		                                             : fix_random(f));
+
+		if (k == i && n >= 4)
+			memcpy(copy + fix_random(f) % (n / 4) * 4, &word, 4);
+		sections_align(w);
+		if (n)
+			T_OK(sections_write(w, image_tag(k), copy, n));
+		mem_free(copy);
+	}
+	T_OK(sections_commit(w, NULL));
+	sections_close(r);
+}
+
+/*
+ * Somebody writes images. Whatever they say, the collection opens, answers, goes on; most are
+ * refused, and what cannot be seen to be wrong (a vector's length, say) is nobody's memory.
+ */
+static void test_images_that_lie(void **state)
+{
+	struct fix *f = *state;
+	size_t found = 0;
+
+	fill(f, "v", MANY, 64); /* with codes */
+	wait_idle(f);
+	fix_close(f);
+	copy_file(f, "7.graph", "kept");
+	copy_file(f, "store.db", "db");
+	for (size_t i = 0; i < 3 * N_TAGS; i++) {
+		copy_file(f, "kept", "7.graph");
+		copy_file(f, "db", "store.db");
+		lie(f, i % N_TAGS);
+		T_OK(fix_try_open(f));
+		assert_int_equal(info(f).vectors, MANY);
+		for (int k = 0; k < 20; k++)
+			found += finds_itself(f, "v100", k % 2);
+		fix_close(f);
+	}
+	assert_true(found > 3 * N_TAGS * 10);
+	T_OK(fix_try_open(f));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -248,6 +316,7 @@ int main(void)
 		TEST(test_image_of_an_earlier_life),
 		TEST(test_image_with_reused_slots),
 		TEST(test_image_of_lost_commits),
+		TEST(test_images_that_lie),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
