@@ -59,7 +59,7 @@ SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] t
 
 .DEFAULT_GOAL := all
 .PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
-	coverage bench bench-peers bench-plot demo install install-files uninstall dist clean help
+	coverage bench bench-open bench-peers bench-plot demo install install-files uninstall dist clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -199,6 +199,9 @@ $(BIN)/peer-hnswlib: tools/peers/hnswlib.cpp
 
 bench-peers: all $(BIN)/peer-hnswlib ## the index beside hnswlib (libhnswlib-dev), alternating
 	@RV_BIN=$(abspath $(BIN)) tools/bench-peers.sh "$(BENCH_DATA)"
+
+bench-open: all ## the first answer of OPEN_N (1000000) x OPEN_DIM (256) vectors in a daemon that was just started
+	@RV_BIN=$(abspath $(BIN)) tools/bench-open.sh $(or $(OPEN_N),1000000) $(or $(OPEN_DIM),256)
 
 # PLOT.tsv and PLOT.svg are written; PLOT_FROM=docs/bench.tsv draws what was measured before.
 PLOT ?= docs/bench
