@@ -15,6 +15,7 @@
 
 #include "base/io.h"
 
+#define LARGE_PAGE  (2u << 20)
 #define LARGE_TABLE (8u << 20) /* at most a quarter of the memory is for nothing */
 
 static bool total_bytes(size_t n, size_t size, size_t *ret)
@@ -101,9 +102,27 @@ static size_t whole_pages(size_t bytes)
 	return (bytes + mem_page() - 1) / mem_page() * mem_page();
 }
 
+/*
+ * Room at an address that differs from offset by whole large pages: only then can parts of a file
+ * which the page cache has as large pages be mapped as such.
+ */
+static char *reserve_like(uint64_t offset, size_t bytes)
+{
+	size_t room = whole_pages(bytes) + LARGE_PAGE, before;
+	char *p = mem_map_grow(NULL, 0, room);
+
+	if (!p)
+		return NULL;
+	before = (size_t)((offset - (uintptr_t)p) % LARGE_PAGE);
+	if (before)
+		munmap(p, before);
+	munmap(p + before + whole_pages(bytes), LARGE_PAGE - before);
+	return p + before;
+}
+
 void *mem_map_file(int fd, uint64_t offset, size_t file_bytes, size_t bytes)
 {
-	char *p = mem_map_grow(NULL, 0, bytes);
+	char *p = reserve_like(offset, bytes);
 
 	if (p && file_bytes &&
 	    mmap(p, file_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, fd,
@@ -131,7 +150,7 @@ void *mem_map_file_grow(void *old, size_t file_bytes, size_t old_bytes, size_t n
 		return mem_map_grow(old, old_bytes, new_bytes);
 	if (whole_pages(new_bytes) == whole_pages(old_bytes))
 		return old;
-	to = mem_map_grow(NULL, 0, new_bytes);
+	to = reserve_like((uintptr_t)old, new_bytes);
 	if (!to)
 		return NULL;
 	if (!move(from, file_bytes, file_bytes, to)) {
