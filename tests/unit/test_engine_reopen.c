@@ -237,7 +237,7 @@ static void test_image_of_lost_commits(void **state)
 }
 
 static const char image_tags[][5] = { "EHDR", "ESLT", "EIDS", "HNSH", "HNSL",
-	                              "HNSP", "HNS0", "HNSU", "HNSC", "HNST" };
+	                              "HNSP", "HNS0", "HNSU", "HNSC", "HNSN" };
 #define N_TAGS (sizeof(image_tags) / sizeof(*image_tags))
 
 static uint32_t image_tag(size_t i)
