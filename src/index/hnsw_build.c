@@ -64,7 +64,7 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 		hnsw_walk_level(&w, starts, n, in->h->ef_construction);
 		if (q.code)
 			hnsw_rerank(in->h, in->s, &row, b->n);
-		in->n_picks[w.level] = hnsw_select(in->h, in->slot, b, picks_of(in, w.level), 0,
+		in->n_picks[w.level] = hnsw_select(in->h, in->s, in->slot, picks_of(in, w.level), 0,
 		                                   in->h->m, w.level == 0);
 		if (b->n)
 			near = beam_slot(b->at[0]);

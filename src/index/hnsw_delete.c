@@ -146,7 +146,7 @@ static unsigned choose(struct repair *r)
 		if (!hnsw_is_dead(r->h, link) || is_bound(r, link))
 			picks[n++] = link;
 	}
-	return hnsw_select(r->h, r->slot, &r->s->beam, picks, n, r->n_old, false);
+	return hnsw_select(r->h, r->s, r->slot, picks, n, r->n_old, false);
 }
 
 /*

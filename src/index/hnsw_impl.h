@@ -182,11 +182,11 @@ void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_
 void hnsw_row_add(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
 void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t link);
 /*
- * The paper's heuristic: the links of slot, up to max, out of the beam. picks: n_forced links
- * that are taken in any case, then room for the others. fill: what the heuristic refuses is
+ * The paper's heuristic: the links of slot, up to max, out of the scratch's beam. picks: n_forced
+ * links that are taken in any case, then room for the others. fill: what the heuristic refuses is
  * taken too while there is room. Returns how many. Changes the marks of the beam.
  */
-unsigned hnsw_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
+unsigned hnsw_select(const struct hnsw *h, struct scratch *s, uint32_t slot, uint32_t *picks,
                      unsigned n_forced, unsigned max, bool fill);
 
 /* hnsw_tree.c: the spanning tree that keeps every node reachable. */

@@ -17,6 +17,7 @@
  * lie in dense clusters it loses the links between these.)
  */
 #include <sched.h>
+#include <string.h>
 
 #include "index/hnsw_impl.h"
 
@@ -69,24 +70,6 @@ void hnsw_row_write(struct hnsw *h, uint32_t slot, unsigned level, const uint32_
 		store_link(row, i, i < n ? links[i] : ROW_NONE);
 }
 
-/* Whether some of the n slots are as near to slot as key. */
-static bool any_nearer(const struct hnsw *h, uint32_t slot, float key, const uint32_t *slots,
-                       unsigned n)
-{
-	struct hnsw_aim q = hnsw_aim_at(h, slot);
-	float keys[CODE_KEYS_AT_ONCE];
-
-	for (unsigned i = 0, step; i < n; i += step) {
-		step = n - i < CODE_KEYS_AT_ONCE ? n - i : CODE_KEYS_AT_ONCE;
-		hnsw_keys(h, &q, slots + i, step, keys);
-		for (unsigned j = 0; j < step; j++) {
-			if (keys[j] <= key)
-				return true;
-		}
-	}
-	return false;
-}
-
 static bool contains(const uint32_t *slots, unsigned n, uint32_t slot)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -96,24 +79,74 @@ static bool contains(const uint32_t *slots, unsigned n, uint32_t slot)
 	return false;
 }
 
-unsigned hnsw_select(const struct hnsw *h, uint32_t slot, struct beam *b, uint32_t *picks,
+/*
+ * Of the candidates left, those that are as near to a picked one as to the node are refused, which
+ * their mark says. From one to all that are left: distances are computed many at a time.
+ */
+static void refuse_around(const struct hnsw *h, struct candidates *c, uint32_t pick)
+{
+	struct hnsw_aim q = hnsw_aim_at(h, pick);
+	unsigned n = 0;
+
+	hnsw_keys(h, &q, c->slots, c->n_left, c->keys);
+	for (unsigned i = 0; i < c->n_left; i++) {
+		uint32_t at = c->left[i];
+		bool refused = c->keys[i] <= beam_key(c->entries[at]);
+
+		c->entries[at] |= refused;
+		c->left[n] = at;
+		c->slots[n] = c->slots[i];
+		n += !refused;
+	}
+	c->n_left = n;
+}
+
+static uint32_t take_nearest(struct candidates *c)
+{
+	uint32_t slot = c->slots[0];
+
+	c->n_left--;
+	memmove(c->left, c->left + 1, c->n_left * sizeof(*c->left));
+	memmove(c->slots, c->slots + 1, c->n_left * sizeof(*c->slots));
+	return slot;
+}
+
+/*
+ * Runs the heuristic over what is left of the candidates. picks: n, then room up to max. Returns how
+ * many there are then; those that it refused carry the mark.
+ */
+static unsigned pick_diverse(const struct hnsw *h, struct candidates *c, uint32_t *picks,
+                             unsigned n, unsigned max)
+{
+	for (unsigned i = 0; i < n && c->n_left; i++)
+		refuse_around(h, c, picks[i]);
+	while (c->n_left && n < max) {
+		picks[n] = take_nearest(c);
+		refuse_around(h, c, picks[n++]);
+	}
+	return n;
+}
+
+unsigned hnsw_select(const struct hnsw *h, struct scratch *s, uint32_t slot, uint32_t *picks,
                      unsigned n_forced, unsigned max, bool fill)
 {
-	unsigned n = n_forced;
-	uint32_t c;
+	struct candidates *c = &s->candidates;
+	struct beam *b = &s->beam;
+	unsigned n;
 
 	beam_clear_marks(b);
-	for (uint32_t i = 0; i < b->n && n < max; i++) {
-		c = beam_slot(b->at[i]);
-		if (c == slot || contains(picks, n_forced, c)) {
-			beam_mark(b, i);
-		} else if (!any_nearer(h, c, beam_key(b->at[i]), picks, n)) {
-			picks[n++] = c;
-			beam_mark(b, i);
-		}
+	c->entries = b->at;
+	c->n_left = 0;
+	for (uint32_t i = 0; i < b->n; i++) {
+		uint32_t other = beam_slot(b->at[i]);
+
+		c->left[c->n_left] = i;
+		c->slots[c->n_left] = other;
+		c->n_left += other != slot && !contains(picks, n_forced, other);
 	}
+	n = pick_diverse(h, c, picks, n_forced, max);
 	for (uint32_t i = 0; fill && i < b->n && n < max; i++) {
-		if (!(b->at[i] & 1))
+		if (b->at[i] & 1)
 			picks[n++] = beam_slot(b->at[i]);
 	}
 	return n;
@@ -131,17 +164,6 @@ static void sort_entries(uint64_t *at, unsigned n)
 	}
 }
 
-/* The farthest of n slots that the tree does not need, or ROW_NONE. */
-static uint32_t last_unbound(const struct hnsw *h, uint32_t slot, unsigned level,
-                             const uint32_t *slots, unsigned n)
-{
-	while (n-- > 0) {
-		if (level > 0 || !hnsw_tree_edge(h, slot, slots[n]))
-			return slots[n];
-	}
-	return ROW_NONE;
-}
-
 /* Links as entries, nearest first. ret: n entries. */
 static void sort_links(const struct hnsw *h, uint32_t slot, const uint32_t *links, unsigned n,
                        uint64_t *ret)
@@ -155,28 +177,42 @@ static void sort_links(const struct hnsw *h, uint32_t slot, const uint32_t *link
 	sort_entries(ret, n);
 }
 
+/* Marks those of n links, nearest first, that the heuristic refuses. */
+static void mark_refused(const struct hnsw *h, uint64_t *links, unsigned n)
+{
+	uint32_t left[HNSW_ROW_MAX + 1], slots[HNSW_ROW_MAX + 1], picks[HNSW_ROW_MAX + 1];
+	float keys[HNSW_ROW_MAX + CODE_KEYS_AT_ONCE];
+	struct candidates c = { .entries = links, .left = left, .slots = slots, .keys = keys };
+
+	for (c.n_left = 0; c.n_left < n; c.n_left++) {
+		left[c.n_left] = c.n_left;
+		slots[c.n_left] = beam_slot(links[c.n_left]);
+	}
+	pick_diverse(h, &c, picks, 0, n);
+}
+
 /*
- * The one of n links, nearest first, more than the row can hold, that the node loses: a dead one,
- * the farthest that the heuristic refuses, the farthest.
+ * The one of n links, nearest first and marked where the heuristic refuses them, that the node
+ * loses: a dead one, the farthest refused, the farthest.
  */
 static uint32_t superfluous(const struct hnsw *h, uint32_t slot, unsigned level,
                             const uint64_t *links, unsigned n)
 {
-	uint32_t picked[HNSW_ROW_MAX + 1], refused[HNSW_ROW_MAX + 1], loser;
-	unsigned n_picked = 0, n_refused = 0;
+	uint32_t refused = ROW_NONE, other = ROW_NONE;
 
-	for (unsigned i = 0; i < n; i++) {
-		uint32_t c = beam_slot(links[i]);
+	while (n-- > 0) {
+		uint32_t c = beam_slot(links[n]);
+		uint32_t *worst = links[n] & 1 ? &refused : &other;
 
-		if (hnsw_is_dead(h, c) && last_unbound(h, slot, level, &c, 1) == c)
+		if (*worst != ROW_NONE && !hnsw_is_dead(h, c))
+			continue;
+		if (level == 0 && hnsw_tree_edge(h, slot, c))
+			continue;
+		if (hnsw_is_dead(h, c))
 			return c;
-		if (any_nearer(h, c, beam_key(links[i]), picked, n_picked))
-			refused[n_refused++] = c;
-		else
-			picked[n_picked++] = c;
+		*worst = c;
 	}
-	loser = last_unbound(h, slot, level, refused, n_refused);
-	return loser != ROW_NONE ? loser : last_unbound(h, slot, level, picked, n_picked);
+	return refused != ROW_NONE ? refused : other;
 }
 
 /*
@@ -209,6 +245,7 @@ void hnsw_row_add_locked(struct hnsw *h, uint32_t slot, unsigned level, uint32_t
 	}
 	links[n++] = link;
 	sort_links(h, slot, links, n, sorted);
+	mark_refused(h, sorted, n);
 	write_without(h, slot, level, sorted, superfluous(h, slot, level, sorted, n));
 }
 

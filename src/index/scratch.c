@@ -22,7 +22,8 @@ static size_t scratch_bytes(const struct scratch *s)
 {
 	return sizeof(*s) + seen_words(s->n_slots) * sizeof(*s->seen) +
 	       (s->beam.room + s->nearest.room) * sizeof(*s->beam.at) +
-	       s->detour_peak * sizeof(*s->detour.at) + s->code_bytes;
+	       s->candidates.room * 3 * sizeof(uint32_t) + s->detour_peak * sizeof(*s->detour.at) +
+	       s->code_bytes;
 }
 
 static void unmap_detour(struct scratch *s)
@@ -30,6 +31,14 @@ static void unmap_detour(struct scratch *s)
 	mem_map_free(s->detour.at, s->n_slots * sizeof(*s->detour.at));
 	s->detour.at = NULL;
 	s->detour_peak = 0;
+}
+
+static void free_candidates(struct candidates *c)
+{
+	mem_free(c->left);
+	mem_free(c->slots);
+	mem_free(c->keys);
+	memset(c, 0, sizeof(*c));
 }
 
 static void scratch_free(struct scratch *s)
@@ -41,6 +50,7 @@ static void scratch_free(struct scratch *s)
 	mem_free(s->seen);
 	mem_free(s->beam.at);
 	mem_free(s->nearest.at);
+	free_candidates(&s->candidates);
 	mem_free(s->slots);
 	mem_free(s->keys);
 	mem_free(s->good);
@@ -101,10 +111,23 @@ static bool make_room_for_beam(struct beam *b, uint32_t ef)
 	return true;
 }
 
+static bool make_room_for_candidates(struct candidates *c, uint32_t n)
+{
+	if (c->room >= n)
+		return true;
+	free_candidates(c);
+	c->left = mem_alloc(n, sizeof(*c->left));
+	c->slots = mem_alloc(n, sizeof(*c->slots));
+	c->keys = mem_alloc((size_t)n + CODE_KEYS_AT_ONCE, sizeof(*c->keys));
+	c->room = n;
+	return c->left && c->slots && c->keys;
+}
+
 static bool make_room(struct scratch *s, uint32_t n_slots, uint32_t ef)
 {
 	if (!make_room_for_slots(s, n_slots) || !make_room_for_beam(&s->beam, ef) ||
-	    !make_room_for_beam(&s->nearest, ef))
+	    !make_room_for_beam(&s->nearest, ef) ||
+	    !make_room_for_candidates(&s->candidates, s->beam.room))
 		return false;
 	if (!s->detour.at)
 		s->detour.at = mem_map_grow(NULL, 0, s->n_slots * sizeof(*s->detour.at));

@@ -19,12 +19,23 @@
 #include "vector/codes.h"
 #include "vector/hop.h"
 
+/* Of entries, nearest first, those that choosing links still has to look at. */
+struct candidates {
+	uint64_t *entries;
+	uint32_t *left;  /* their indexes, ascending */
+	uint32_t *slots; /* their slots */
+	float *keys;     /* and some keys */
+	unsigned n_left;
+	unsigned room;   /* in left, slots and keys */
+};
+
 struct scratch {
 	struct scratch *next;   /* in the pool */
 	uint32_t *seen;         /* a bit a slot */
 	uint32_t n_slots;       /* that seen and detour have room for */
 	struct beam beam;       /* candidates that may be returned */
 	struct beam nearest;   /* of these, by float rows */
+	struct candidates candidates; /* of the beam; room for all of it */
 	struct heap detour;     /* candidates that may not, but lead on */
 	uint32_t detour_peak;   /* entries of detour that were touched */
 	uint32_t *slots;        /* row_max and some: the slots of one hop ... */
