@@ -141,7 +141,7 @@ check-bats: all ## bats, a file per visible file of the mount
 	@RV_BIN=$(abspath $(BIN)) tests/bats/run.sh $(BATS)
 
 check-crash: crash-programs ## kills at every step, ROUNDS=n of them; lost and reordered writes; failing calls; flipped bytes
-	@tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%)
+	@tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%) $(abspath $(BUILD)/faults/bin/ruvectorfs)
 
 check-san: ## both suites under address,undefined; the unit tests under thread, too
 	$(MAKE) --no-print-directory SAN=address,undefined check-unit check-bats

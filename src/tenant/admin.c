@@ -150,7 +150,8 @@ static int remove_gated(struct tenant *t, bool purge, struct err *e)
 		FAULT_POINT("tenant.marked");
 		rc = registry_tenant_remove(ts->db, t->number, e);
 		FAULT_POINT("tenant.forgotten");
-		if (rc < 0)
+		/* After a failed sync the next open may find it done; it looks before it erases. */
+		if (rc < 0 && rc != -EIO)
 			tenant_mark_removed(t, false);
 	}
 	if (rc == 0) {

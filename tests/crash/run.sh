@@ -1,25 +1,30 @@
 #!/bin/sh
-# Runs each crash program. ROUNDS: of kills, default 50; CUTS: of the power in each of two runs, default 8, in five ways each;
-# FLIPS: of bytes, default 42; STRIDE: about every
-# how manieth call for memory fails, default 40; SEED: of all, default the clock. The last line is "crash: N passed, N failed".
+# Runs each crash program, and mount.sh with the ruvectorfs that is given. The last line is "crash: N passed, N failed".
+#
+#   ROUNDS  of kills, 50            CUTS    of the power in each of two runs, in five ways each, 8
+#   MOUNTS  of these in a mount, 4  FLIPS   of bytes, 42
+#   SEED    of all, the clock       STRIDE  about every how manieth call for memory fails, 40
 passed=0
 failed=0
 seed=${SEED:-$(date +%s)}
+here=$(dirname "$0")
 for t in "$@"; do
-    case ${t##*/} in
-    crash_kill) set -- -r "${ROUNDS:-50}" ;;
-    crash_power) set -- -r 2 -n 40 -c "${CUTS:-8}" ;;
-    crash_flip) set -- -n "${FLIPS:-42}" ;;
-    crash_fail) set -- -q "${STRIDE:-40}" ;;
-    *) set -- ;;
+    name=${t##*/}
+    case $name in
+    crash_kill) set -- "$t" -r "${ROUNDS:-50}" -s "$seed" ;;
+    crash_power) set -- "$t" -r 2 -n 40 -c "${CUTS:-8}" -s "$seed" ;;
+    crash_flip) set -- "$t" -n "${FLIPS:-42}" -s "$seed" ;;
+    crash_fail) set -- "$t" -q "${STRIDE:-40}" -s "$seed" ;;
+    ruvectorfs) set -- "$here/mount.sh" "$t" "${MOUNTS:-4}" ;;
+    *) set -- "$t" ;;
     esac
-    echo "# ${t##*/} $* -s $seed"
-    if "$t" "$@" -s "$seed"; then
+    echo "# $*"
+    if "$@"; then
         passed=$((passed + 1))
-        echo "ok ${t##*/}"
+        echo "ok $name"
     else
         failed=$((failed + 1))
-        echo "not ok ${t##*/}: SEED=$seed repeats it"
+        echo "not ok $name: SEED=$seed repeats it"
     fi
 done
 echo "crash: $passed passed, $failed failed"
