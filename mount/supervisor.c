@@ -348,9 +348,9 @@ static int supervise(struct supervisor *s)
 			return EXIT_SYSTEM;
 		if (s->stopping)
 			return 0;
-		s->replacing = false;
-		if (clock_mono_ns() - s->started_ns >= MOMENT_NS)
+		if (!s->replacing && clock_mono_ns() - s->started_ns >= MOMENT_NS)
 			keep_program(s);
+		s->replacing = false;
 		datadir_claim(s->o->lock_fd);
 	}
 }
