@@ -208,7 +208,7 @@ def main():
     prepare(t, a.vectors, a.dimension)
     stop, out = Event(), Queue()
     chosen = [f for f in CLIENTS if f.__name__ in a.clients.split(",")]
-    clients = [Process(target=run_client, args=(f, stop, out, t, i, a.dimension)) for i, f in enumerate(chosen)]
+    clients = [Process(target=run_client, args=(f, stop, out, t, 100 + i, a.dimension)) for i, f in enumerate(chosen)]
     for c in clients:
         c.start()
     kill_all_the_time(a.mount, a.kills, a.every, getattr(signal, "SIG" + a.signal))
