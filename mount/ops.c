@@ -6,6 +6,7 @@
  * tree has them.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mount/ops.h"
+#include "mount/waiting.h"
 #include "mount/wire.h"
 
 #define MAX_WRITE      (1u << 20)
@@ -302,9 +304,17 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
 	struct buf data BUF_AUTO = BUF_INIT;
-	struct caller who = caller_of(req);
-	int rc = tree_read(tree_of(req), &who, fi->fh, (uint64_t)off, size, &data);
+	struct waiting *w = mount_of(req)->waiting;
+	struct waiting_read r = { req, caller_of(req), ino, fi->fh, (uint64_t)off, size };
+	uint64_t generation;
+	int rc;
 
+	do {
+		generation = waiting_generation(w);
+		rc = tree_read(tree_of(req), &r.who, r.handle, r.off, size, &data);
+		if (rc == TREE_WAIT && waiting_read(w, &r, generation))
+			return;
+	} while (rc == TREE_WAIT);
 	if (rc < 0)
 		reply(req, __func__, rc);
 	else
@@ -343,8 +353,25 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	interrupt_set(NULL, NULL, false); /* nobody is there to be told */
+	waiting_forget(mount_of(req)->waiting, ino, fi->fh);
 	tree_release(tree_of(req), fi->fh);
 	reply(req, __func__, 0);
+}
+
+/* Files that never wait are always ready, as the kernel has it without this. */
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+                    struct fuse_pollhandle *ph)
+{
+	int ready = tree_poll(tree_of(req), fi->fh);
+
+	if (ph && ready == 0)
+		waiting_poll(mount_of(req)->waiting, ino, fi->fh, ph);
+	else if (ph)
+		fuse_pollhandle_destroy(ph);
+	if (ready < 0)
+		reply(req, __func__, ready);
+	else
+		fuse_reply_poll(req, ready ? POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM : 0);
 }
 
 /* ---- directories ---- */
@@ -487,6 +514,7 @@ const struct fuse_lowlevel_ops mount_ops = {
 	.write = op_write,
 	.flush = op_flush,
 	.release = op_release,
+	.poll = op_poll,
 	.fsync = op_fsync,
 	.opendir = op_opendir,
 	.readdir = op_readdir,

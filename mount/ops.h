@@ -12,6 +12,7 @@
 /* The user data of the session. */
 struct mount {
 	struct tree *tree;
+	struct waiting *waiting; /* waiting.h */
 	struct fuse_session *session;
 	void (*ready)(void *ctx); /* called once, when the kernel is being answered */
 	void *ready_ctx;

@@ -23,6 +23,7 @@
 #include "mount/device.h"
 #include "mount/ops.h"
 #include "mount/session.h"
+#include "mount/waiting.h"
 
 #define MAX_IDLE_THREADS 10
 
@@ -162,6 +163,10 @@ static int start(struct running *r, struct err *e)
 	rc = open_data(r, e);
 	if (rc == 0)
 		rc = mount_it(r, e);
+	if (rc == 0)
+		rc = waiting_start(r->mount.tree, &r->mount.waiting, e);
+	if (rc == 0)
+		tenants_on_event(r->tenants, waiting_event, r->mount.waiting);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
@@ -222,6 +227,7 @@ static void finish(struct running *r)
 	struct fuse_session *se = r->mount.session;
 
 	block_signals(NULL);
+	waiting_stop(r->mount.waiting);
 	if (r->has_signals)
 		fuse_remove_signal_handlers(se);
 	if (se)
@@ -231,6 +237,7 @@ static void finish(struct running *r)
 	if (r->tenants)
 		tenants_close(r->tenants);
 	workers_free(r->workers);
+	waiting_free(r->mount.waiting);
 }
 
 static int exit_code(const struct running *r, int ended_by)

@@ -2,7 +2,7 @@
  * counting.c: what is done in a tenant is counted in its collection and in the tenant, where it
  * outlives the collection.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 void count_work(struct collection *c, enum count k, uint64_t n)
 {
@@ -27,6 +27,7 @@ void count_query(struct collection *c, uint64_t ns)
 void count_rejected(struct tenant *t, enum quota_key k)
 {
 	atomic_fetch_add_explicit(&t->rejected[k], 1, memory_order_relaxed);
+	event_exceeded(t, k);
 }
 
 void tenant_count_error(struct inside *in)
@@ -34,21 +35,24 @@ void tenant_count_error(struct inside *in)
 	count_work(in->collection, COUNT_ERRORS, 1);
 }
 
+static int removed(struct inside *in, uint64_t n, int rc)
+{
+	count_work(in->collection, COUNT_DELETES, n);
+	event_usage(in->tenant);
+	return rc;
+}
+
 int tenant_remove(struct inside *in, const struct id_ref *ids, size_t n, uint64_t *ret_removed,
                   struct err *e)
 {
 	int rc = engine_remove(in->engine, in->cid, ids, n, ret_removed, e);
 
-	if (rc >= 0)
-		count_work(in->collection, COUNT_DELETES, *ret_removed);
-	return rc;
+	return rc < 0 ? rc : removed(in, *ret_removed, rc);
 }
 
 int tenant_remove_all(struct inside *in, uint64_t *ret_removed, struct err *e)
 {
 	int rc = engine_remove_all(in->engine, in->cid, ret_removed, e);
 
-	if (rc >= 0)
-		count_work(in->collection, COUNT_DELETES, *ret_removed);
-	return rc;
+	return rc < 0 ? rc : removed(in, *ret_removed, rc);
 }

@@ -6,7 +6,7 @@
  * called from a worker, for which a closing engine waits. The least recently used of the open
  * engines that nobody is inside of is found by a look at each: there are few.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 #include <errno.h>
 #include <string.h>
@@ -175,6 +175,7 @@ static int open_locked(struct tenant *t, struct err *e)
 	};
 	struct engine *en;
 	char dir[4096];
+	bool unclean;
 	int rc;
 
 	if (!tenant_store_path(t, dir, sizeof(dir), ""))
@@ -184,11 +185,14 @@ static int open_locked(struct tenant *t, struct err *e)
 	o.owner = t->owner;
 	mutex_unlock(&ts->lock);
 	totals_read(t);
+	unclean = tenant_store_exists(t) && !figures_exist(t);
 	if (!ts->read_only)
 		figures_unlink(t);
 	rc = engine_open(&o, &en, e);
 	if (rc < 0)
 		return rc;
+	if (unclean)
+		event_recovered(t);
 	reconcile(t, en);
 	mutex_lock(&ts->lock);
 	t->engine = en;

@@ -89,6 +89,13 @@ void figures_read(struct tenant *t)
 	close(fd);
 }
 
+bool figures_exist(const struct tenant *t)
+{
+	char path[4096];
+
+	return tenant_store_path(t, path, sizeof(path), "figures") && access(path, F_OK) == 0;
+}
+
 void figures_unlink(struct tenant *t)
 {
 	char path[4096];

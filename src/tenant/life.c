@@ -10,7 +10,7 @@
  *
  * Lock order: see tenant_impl.h.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 #include <errno.h>
 #include <string.h>
@@ -118,6 +118,8 @@ int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s
 	rc = c == &t->own ? set_tenant_status(ts, number, s, e) : set_collection_status(c, s, e);
 	mutex_unlock(&ts->change);
 	rwlock_write_unlock(&t->gate);
+	if (rc == 0)
+		event_status(c, s);
 	tenant_unpin(t);
 	return rc;
 }

@@ -215,6 +215,30 @@ void tenants_metrics_owner(struct tenants *ts, struct owner *ret);
 int tenants_set_metrics_owner(struct tenants *ts, const struct owner *o, struct err *e);
 struct audit *tenants_audit(struct tenants *ts); /* audit.h */
 
+/* ---- events ---- */
+/* Where a reader of a tenant's events stands. */
+struct event_cursor {
+	uint64_t next;
+};
+/*
+ * Lines are kept from now on, until tenant_events_close. *ret_conditions: lines of what holds
+ * now. in: by the tenant's number.
+ */
+int tenant_events_open(struct inside *in, struct event_cursor *ret, struct buf *ret_conditions,
+                       struct err *e);
+void tenant_events_close(struct tenants *ts, uint32_t number);
+/* Appends whole lines, at most some 10 KB; nothing when nothing has happened since. */
+void tenant_events_read(struct inside *in, struct event_cursor *c, struct buf *ret);
+/* Whether a read would give something. */
+bool tenant_events_pending(struct inside *in, const struct event_cursor *c);
+/*
+ * fn is called, from any thread and under any lock of this room, when a tenant that has readers
+ * has something for them, or is gone. Set before anybody reads.
+ */
+void tenants_on_event(struct tenants *ts, void (*fn)(void *ctx, uint32_t number), void *ctx);
+/* Its limits were changed: near_quota may hold now, or not any more. */
+int tenants_quota_changed(struct tenants *ts, uint32_t number);
+
 /* ---- integrity ---- */
 /* In the background; 0 also when it runs already. */
 int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e);

@@ -17,7 +17,7 @@
  *
  * Lock order: see tenant_impl.h.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -384,6 +384,12 @@ static int check_claims(struct tenant_batch *b, struct err *e)
 	return k == QUOTA_N ? 0 : refused(t, k, q.max[k], e);
 }
 
+static void committed(struct tenant_batch *b, uint64_t n)
+{
+	count_work(b->in.collection, COUNT_INSERTS, n);
+	event_usage(b->in.tenant);
+}
+
 int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct receipt *receipt,
                         struct batch_result *ret, struct err *e)
 {
@@ -401,7 +407,7 @@ int tenant_batch_commit(struct tenant_batch *b, const uint8_t *token, struct rec
 	return_claims(b);
 	rwlock_read_unlock(&t->gate);
 	if (rc >= 0 && !ret->duplicate)
-		count_work(b->in.collection, COUNT_INSERTS, ret->accepted);
+		committed(b, ret->accepted);
 	end(b, rc == 0);
 	return rc;
 }

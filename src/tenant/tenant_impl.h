@@ -51,6 +51,11 @@ struct watch {
 	struct tenant *unsaved_next;               /* ts->lock */
 	struct mutex totals_lock;                  /* outside ts->lock; the file totals */
 	bool totals_known;                         /* totals_lock */
+	bool near_quota;                           /* tenant->quota_lock */
+	struct mutex events_lock;                  /* innermost */
+	struct event_ring *events;                 /* events_lock; NULL: nobody reads */
+	_Atomic bool has_readers;                  /* relaxed */
+	_Atomic uint64_t recovered_s;              /* relaxed; since 1970, 0: not since the mount */
 };
 
 struct collection {
@@ -129,6 +134,8 @@ struct tenants {
 	struct registry_db *db;
 	struct health *health;
 	struct audit *audit;
+	void (*on_event)(void *ctx, uint32_t number); /* const once somebody may enter */
+	void *on_event_ctx;
 	struct settings settings; /* changes under change */
 	uint64_t started_ns;
 	pthread_t keeper;
@@ -244,6 +251,7 @@ void keeper_help(struct tenants *ts); /* closes engines here when the keeper can
 
 /* ---- figures.c ---- */
 void figures_read(struct tenant *t);   /* before anybody can enter */
+bool figures_exist(const struct tenant *t);
 void figures_unlink(struct tenant *t); /* before its engine opens */
 void figures_write(struct tenant *t, const struct figures *f);
 void figures_gather(struct engine *en, struct figures *ret); /* of an open engine */

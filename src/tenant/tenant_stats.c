@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "tenant/events.h"
 #include "tenant/survey.h"
 
 static void add_u64(struct buf *b, const char *key, uint64_t v)
@@ -253,7 +254,13 @@ void tenants_stats_render(struct tenants *ts, struct buf *ret)
 static void verify_done(void *ctx)
 {
 	struct inside *in = ctx;
+	struct health_info info;
 
+	health_get(in->tenant->ts->health, in->cid, &info);
+	info.verifying = false;
+	if (!in->collection->removed && info.checked_s)
+		event_post(in->tenant, in->collection, "integrity %s rows=%" PRIu64,
+		           health_state_name(&info), info.report.rows_checked);
 	tenant_leave(in);
 	mem_free(in);
 }

@@ -3,7 +3,7 @@
  *
  * Everything here is a map or a sorted array; no engine opens. Lock order: see tenant_impl.h.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -211,6 +211,7 @@ void tenant_forget_locked(struct tenants *ts, struct tenant *t)
 	memmove(&ts->all[i], &ts->all[i + 1], (ts->n - i - 1) * sizeof(struct tenant *));
 	ts->n--;
 	t->removed = true;
+	event_gone(t);
 }
 
 int collection_add_locked(struct tenants *ts, struct tenant *t, uint32_t cid,
@@ -313,6 +314,7 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt)
 	rwlock_init(&t->gate);
 	mutex_init(&t->quota_lock);
 	mutex_init(&t->watch.totals_lock);
+	mutex_init(&t->watch.events_lock);
 	return t;
 }
 
@@ -329,6 +331,8 @@ void tenant_free(struct tenant *t)
 		activity_release(&c->activity);
 		mem_free(c);
 	}
+	events_release(t);
+	mutex_destroy(&t->watch.events_lock);
 	mutex_destroy(&t->watch.totals_lock);
 	mutex_destroy(&t->quota_lock);
 	rwlock_destroy(&t->gate);

@@ -63,6 +63,8 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	[NODE_STATUS] = { "status", IN_BOTH, S_IFREG | 0644, .roots = true,
 	                  .access_read = TENANT_ADMIN, .access_write = TENANT_ADMIN,
 	                  .ops = &file_status },
+	[NODE_EVENTS] = { "events", SCOPE_TENANT, RO, .access_read = TENANT_ADMIN,
+	                  .access_write = TENANT_ADMIN, .ops = &file_events },
 	[NODE_LABELS] = { "labels", SCOPE_TENANT, RW, .access_read = TENANT_READ,
 	                  .access_write = TENANT_WRITE, .ops = &file_labels },
 };

@@ -62,6 +62,7 @@ struct file_ops {
 	 * All optional.
 	 */
 	int (*open)(struct tree *t, const struct caller *who, struct handle *h, struct err *e);
+	/* TREE_WAIT: nothing yet */
 	int (*read)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
 	            size_t n, struct buf *ret, struct err *e);
 	long (*write)(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
@@ -83,7 +84,7 @@ struct file_ops {
 extern const struct file_ops file_readme, file_version, file_top_stats, file_error;
 extern const struct file_ops file_config, file_stats, file_integrity, file_quota, file_status;
 extern const struct file_ops file_tiers, file_labels;
-extern const struct file_ops file_top_config, file_metrics, file_audit;
+extern const struct file_ops file_top_config, file_metrics, file_audit, file_events;
 extern const struct file_ops file_query, file_results;
 extern const struct file_ops file_ingest, file_vector, file_delete;
 

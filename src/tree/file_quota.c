@@ -20,7 +20,11 @@ static int render(struct tree *t, const struct caller *who, struct node n, struc
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,
                    size_t len, struct err *e)
 {
-	return tenants_set_quota(t->tenants, n.number, text, len, e);
+	int rc = tenants_set_quota(t->tenants, n.number, text, len, e);
+
+	if (rc == 0)
+		tenants_quota_changed(t->tenants, n.number);
+	return rc;
 }
 
 const struct file_ops file_quota = { .render = render, .control = control };

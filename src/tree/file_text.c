@@ -22,6 +22,7 @@ static const char help[] =
 	"    query         [k=N] [ef=N] [exact=1] [like=ID] [include=metadata] numbers\n"
 	"    results error config stats integrity quota status labels\n"
 	"    collections/  mkdir makes a further collection: all of the above but quota, labels\n"
+	"    events        what happens; a read waits for it: grep -m1 near_quota events\n"
 	"\n"
 	"What can be written has the form of what is read:\n"
 	"    echo \"ef_search 100\" > config; echo \"max_vectors 10000\" > quota\n"

@@ -50,6 +50,7 @@ enum node_kind {
 	NODE_METRICS_PROM,
 	NODE_AUDIT,
 	NODE_AUDIT_OLD, /* item: how many files older than the current one */
+	NODE_EVENTS, /* of a tenant only */
 	NODE_N_KINDS,
 };
 

@@ -444,7 +444,7 @@ int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_
 	mutex_lock(&h->lock);
 	rc = read_locked(t, who, h, off, n, ret, &e);
 	mutex_unlock(&h->lock);
-	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
+	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : rc;
 }
 
 /*

@@ -79,9 +79,15 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t node, int flags
  * smaller. sendfile asks for no size of its own, and would stop there.
  */
 bool tree_outgrew(struct tree *t, uint64_t handle, uint64_t *ret_size);
-/* Appends at most n bytes from off to *ret. */
+/*
+ * Appends at most n bytes from off to *ret. TREE_WAIT: there is nothing yet (events); to be called
+ * again when the tenant of the node has something, which tenants_on_event() tells.
+ */
+#define TREE_WAIT 1
 int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off, size_t n,
               struct buf *ret);
+/* Whether a read gives something at once (1) or waits (0). Of files that never wait: 1. */
+int tree_poll(struct tree *t, uint64_t handle);
 /* Returns n or an error. */
 long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint64_t off,
                 const void *p, size_t n);
