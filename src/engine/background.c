@@ -72,17 +72,30 @@ static bool job_again(struct collection *c, void (*run)(void *arg))
 
 /* ---- linking ---- */
 
+/* The graph that was to be made anew is complete. */
+static bool is_rebuilt(struct collection *c) REQUIRES(c->mu)
+{
+	if (!c->rebuilding || c->ring_n > 0 || c->n_linking > 0)
+		return false;
+	c->rebuilding = false;
+	return true;
+}
+
 /* Whether there is more to do; whoever pushes after a no sees to it that a job is started. */
 static bool link_goes_on(struct collection *c, int rc)
 {
+	bool rebuilt;
 	bool more;
 
 	mutex_lock(&c->mu);
+	rebuilt = is_rebuilt(c);
 	more = rc >= 0 && c->ring_n > 0 && c->n_linking < LINKING_MAX &&
 	       !atomic_load(&c->engine->closing);
 	if (!more)
 		c->link_jobs--;
 	mutex_unlock(&c->mu);
+	if (rebuilt)
+		engine_tell(c, ENGINE_REBUILT);
 	return more;
 }
 
@@ -194,7 +207,7 @@ static int move_and_save(struct collection *c, struct err *e) REQUIRES(c->maint)
 	return rc < 0 ? rc : image_save(c, e);
 }
 
-static int maintain_locked(struct collection *c, bool forced, struct err *e) REQUIRES(c->maint)
+int maintain_locked(struct collection *c, bool forced, struct err *e)
 {
 	unsigned due = what_is_due(c, forced);
 	int rc = 0;

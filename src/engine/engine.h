@@ -25,12 +25,20 @@
 struct engine;
 struct batch;
 
+enum engine_event {
+	ENGINE_COMPACTED, /* dead versions were given back */
+	ENGINE_REBUILT,   /* a graph whose image was of no use is complete again */
+};
+
 struct engine_options {
 	const char *dir;         /* DATA/stores/N; created when missing */
 	uint32_t default_cid;    /* created as "default" when missing */
 	struct owner owner;      /* of the default collection when it is created */
 	struct workers *workers; /* background work; outlives the engine */
 	bool read_only;
+	/* Told of what the background has done, from any thread, under no lock; NULL: nobody. */
+	void (*event)(void *ctx, uint32_t cid, enum engine_event event);
+	void *event_ctx;
 };
 
 int engine_open(const struct engine_options *o, struct engine **ret, struct err *e);
@@ -207,5 +215,15 @@ struct engine_report {
 };
 int engine_verify(struct engine *en, uint32_t cid, int (*progress)(void *ctx, uint64_t rows),
                   void *ctx, struct engine_report *ret, struct err *e);
+
+/* ---- compaction ---- */
+/*
+ * Takes dead versions out of the graph and rewrites the segment without them, whatever that is
+ * worth; reads and writes go on, except that commits wait while the segment is rewritten.
+ * progress gets percents and returns non-zero to stop (-ECANCELED). *ret_bytes: what the segment
+ * became smaller by. -EBUSY: a batch is open that has vectors in the segment; -EROFS.
+ */
+int engine_compact(struct engine *en, uint32_t cid, int (*progress)(void *ctx, unsigned percent),
+                   void *ctx, uint64_t *ret_bytes, struct err *e);
 
 #endif

@@ -74,6 +74,14 @@ struct slot_info {
 	uint8_t flags;  /* mu */
 };
 
+/* A compaction that somebody asked for. */
+struct compaction {
+	int (*progress)(void *ctx, unsigned percent);
+	void *ctx;
+	bool rewriting; /* the dead are out of the graph: half of it is done */
+	uint64_t bytes;
+};
+
 struct collection {
 	struct engine *engine;     /* const */
 	uint32_t cid;              /* const */
@@ -135,6 +143,8 @@ struct collection {
 	bool maint_job;
 	uint64_t maint_after_ns; /* one failed: no other before that (monotonic) */
 	bool old_maps;           /* a compaction's old generation is still mapped */
+	bool rebuilding;         /* mu: the graph is made anew from all rows */
+	struct compaction *command; /* maint: of engine_compact, NULL: none runs */
 };
 
 struct scratch {
@@ -153,6 +163,8 @@ struct engine {
 	bool read_only;          /* const */
 	unsigned link_jobs_max;  /* const: of one collection */
 	atomic_bool closing;
+	void (*event)(void *ctx, uint32_t cid, enum engine_event event); /* const */
+	void *event_ctx;                                                 /* const */
 
 	struct mutex admin;
 
@@ -174,6 +186,7 @@ int collection_enter(struct engine *en, uint32_t cid, struct collection **ret, s
 void collection_leave(struct collection *c); /* NULL allowed; the last one frees it */
 int err_gone(struct err *e);                 /* -ENODEV with its sentence */
 int err_read_only(struct err *e);
+void engine_tell(struct collection *c, enum engine_event event); /* no locks */
 
 /* ---- collection.c: the object and its slots ---- */
 struct collection *collection_new(struct engine *en, const struct store_collection *sc);
@@ -243,6 +256,7 @@ void background_link(struct collection *c);     /* sees to it that the backlog s
 void background_maintain(struct collection *c); /* queues a run if one is due. No locks */
 /* Everything that is due; forced: also what is hardly worth it. No locks. */
 int maintain(struct collection *c, bool forced, struct err *e);
+int maintain_locked(struct collection *c, bool forced, struct err *e) REQUIRES(c->maint);
 /* The last run: moves inline rows and saves an image if the one on disk is behind. No locks. */
 int maintain_at_close(struct collection *c, struct err *e);
 

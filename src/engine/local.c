@@ -20,6 +20,14 @@ int err_gone(struct err *e)
 	return err_set(e, -ENODEV, "the collection was removed");
 }
 
+void engine_tell(struct collection *c, enum engine_event event)
+{
+	struct engine *en = c->engine;
+
+	if (en->event)
+		en->event(en->event_ctx, c->cid, event);
+}
+
 int err_read_only(struct err *e)
 {
 	return err_set(e, -EROFS, "the filesystem is mounted read-only");
@@ -163,6 +171,8 @@ static struct engine *engine_new(const struct engine_options *o)
 		return NULL;
 	en->workers = o->workers;
 	en->read_only = o->read_only;
+	en->event = o->event;
+	en->event_ctx = o->event_ctx;
 	en->link_jobs_max = processors();
 	mutex_init(&en->admin);
 	mutex_init(&en->lock);

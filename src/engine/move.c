@@ -92,20 +92,35 @@ int move_inline(struct collection *c, struct err *e)
 
 /* ---- compaction ---- */
 
-static bool worth_it(struct collection *c)
+static bool worth_it(struct collection *c, uint64_t *ret_dead) REQUIRES(c->maint)
 {
 	uint64_t file, live;
 
 	if (store_segment_bytes(c->engine->store, c->cid, &file, &live, NULL) < 0 || file <= live)
 		return false;
-	return file - live >= COMPACT_BYTES && file - live >= file / 2;
+	*ret_dead = file - live;
+	return c->command || (file - live >= COMPACT_BYTES && file - live >= file / 2);
+}
+
+static void count_bytes(struct collection *c, uint64_t dead) REQUIRES(c->maint)
+{
+	uint64_t file, live;
+
+	if (!c->command)
+		return;
+	/* what has no rows has no segment */
+	if (store_segment_bytes(c->engine->store, c->cid, &file, &live, NULL) < 0 || file <= live)
+		c->command->bytes = dead;
+	else
+		c->command->bytes = dead > file - live ? dead - (file - live) : 0;
 }
 
 /* Not while batches are open that have rows in the segment and not in a transaction. 1: done. */
-static int compact_gated(struct collection *c, struct err *e) REQUIRES(c->commit_gate)
+static int compact_gated(struct collection *c, struct err *e) REQUIRES(c->maint, c->commit_gate)
 {
 	struct moving m = { .c = c };
 	uint32_t dim = dimension(c);
+	uint64_t dead = 0;
 	uint32_t big;
 	int rc;
 
@@ -114,11 +129,28 @@ static int compact_gated(struct collection *c, struct err *e) REQUIRES(c->commit
 	if (!big)
 		c->segment_dead_bytes = 0;
 	mutex_unlock(&c->mu);
-	if (big || !worth_it(c))
+	if (big && c->command)
+		return err_set(e, -EBUSY, "a batch is open that has vectors in the segment");
+	if (big || !worth_it(c, &dead))
 		return 0;
 	/* an empty collection has no dimension, and no row that would need one */
 	rc = store_compact(c->engine->store, c->cid, dim ? dim : 1, moved, &m, e);
-	return rc < 0 ? rc : 1;
+	if (rc < 0)
+		return rc;
+	count_bytes(c, dead);
+	return 1;
+}
+
+static int rewrite(struct collection *c, struct err *e) REQUIRES(c->maint)
+{
+	int rc;
+
+	rwlock_write(&c->commit_gate);
+	rc = compact_gated(c, e);
+	rwlock_write_unlock(&c->commit_gate);
+	if (rc > 0)
+		c->old_maps = true;
+	return rc;
 }
 
 /* Dead rows have their floats in the old generation, until the graph forgot them. */
@@ -126,13 +158,12 @@ int compact(struct collection *c, struct err *e)
 {
 	int rc = 0;
 
+	if (c->command)
+		c->command->rewriting = true;
 	if (!c->old_maps) {
-		rwlock_write(&c->commit_gate);
-		rc = compact_gated(c, e);
-		rwlock_write_unlock(&c->commit_gate);
+		rc = rewrite(c, e);
 		if (rc <= 0)
 			return rc;
-		c->old_maps = true;
 	}
 	rc = repair_and_remove(c, e);
 	if (rc < 0)
@@ -140,5 +171,30 @@ int compact(struct collection *c, struct err *e)
 	readers_leave(c);
 	store_drop_old_maps(c->engine->store, c->cid);
 	c->old_maps = false;
+	if (!c->command)
+		engine_tell(c, ENGINE_COMPACTED);
 	return image_save(c, e);
+}
+
+int engine_compact(struct engine *en, uint32_t cid, int (*progress)(void *ctx, unsigned percent),
+                   void *ctx, uint64_t *ret_bytes, struct err *e)
+{
+	struct compaction command = { .progress = progress, .ctx = ctx };
+	struct collection *c;
+	int rc;
+
+	*ret_bytes = 0;
+	if (en->read_only)
+		return err_read_only(e);
+	rc = collection_enter(en, cid, &c, e);
+	if (rc < 0)
+		return rc;
+	mutex_lock(&c->maint);
+	c->command = &command;
+	rc = maintain_locked(c, true, e);
+	c->command = NULL;
+	mutex_unlock(&c->maint);
+	collection_leave(c);
+	*ret_bytes = command.bytes;
+	return rc;
 }

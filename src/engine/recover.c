@@ -280,6 +280,7 @@ static int recover_locked(struct collection *c, const struct store_collection *s
 	idtable_sort(&c->ids);
 	floats_resolve(c);
 	slots_settle(c);
+	c->rebuilding = !r.with_image && c->live > FLAT_ROWS_MAX;
 	return 0;
 }
 

@@ -59,12 +59,31 @@ static int repair_piece(struct repair *r, uint32_t begin, bool detach, struct er
 	return rc;
 }
 
+/*
+ * Half of a compaction that was asked for: first a look at all, then the work; what follows is
+ * quick or cannot be told. Under maint.
+ */
+static int tell_progress(const struct repair *r, uint32_t at, bool detach, struct err *e)
+{
+	const struct compaction *command = r->c->command;
+	unsigned percent = (unsigned)((uint64_t)at * 25 / (r->end ? r->end : 1));
+
+	if (!command || !command->progress)
+		return 0;
+	percent += (detach ? 25 : 0) + (command->rewriting ? 50 : 0);
+	return command->progress(command->ctx, percent) ? err_set(e, -ECANCELED, "it was stopped")
+	                                                : 0;
+}
+
 /* Beside inserts: who needs the graph still gets in between two pieces. */
 static int repair_beside(struct repair *r, bool detach, struct err *e)
 {
 	int rc = 0;
 
 	for (uint32_t at = 0; rc == 0 && at < r->end; at += r->piece) {
+		rc = tell_progress(r, at, detach, e);
+		if (rc < 0)
+			break;
 		rwlock_read(&r->c->link_gate);
 		rc = repair_piece(r, at, detach, e);
 		rwlock_read_unlock(&r->c->link_gate);

@@ -35,6 +35,7 @@ struct job {
 	struct health *health;
 	struct entry *entry;
 	struct health_target target;
+	bool compact; /* otherwise verify */
 };
 
 static bool entry_is(const void *ctx, uint64_t value)
@@ -149,10 +150,55 @@ static void settle_locked(struct entry *en, int rc, const struct engine_report *
 	i->state = report_is_clean(r) ? HEALTH_HEALTHY : HEALTH_DAMAGED;
 }
 
-static void run(void *arg)
+static bool is_busy(const struct entry *en)
 {
-	struct job *j = arg;
-	struct health *h = j->health;
+	return en->info.verifying || en->info.compacting;
+}
+
+/* By who has ended its work on it in the same hold of the lock: nobody else looks after it. */
+static void let_go_locked(struct entry *en)
+{
+	if (en->forgotten && !is_busy(en))
+		mem_free(en);
+}
+
+static int compact_progress(void *ctx, unsigned percent)
+{
+	struct job *j = ctx;
+
+	if (atomic_load(&j->entry->stop))
+		return -ECANCELED;
+	mutex_lock(&j->health->lock);
+	j->entry->info.percent = percent;
+	mutex_unlock(&j->health->lock);
+	return 0;
+}
+
+static void compact(struct job *j)
+{
+	struct health_info *i = &j->entry->info;
+	struct err e = { 0 };
+	uint64_t bytes = 0;
+	int rc = -ECANCELED;
+
+	if (!atomic_load(&j->entry->stop))
+		rc = engine_compact(j->target.engine, j->target.cid, compact_progress, j, &bytes,
+		                    &e);
+	mutex_lock(&j->health->lock);
+	i->compacting = false;
+	i->percent = 0;
+	if (rc != -ECANCELED && rc != -ENODEV) {
+		i->compacted_s = clock_wall_ns() / 1000000000u;
+		i->reclaimed_bytes = bytes;
+		i->compact_error = e;
+		i->compact_error.code = rc;
+	}
+	let_go_locked(j->entry);
+	mutex_unlock(&j->health->lock);
+}
+
+static void verify(struct job *j)
+{
 	struct engine_report report = { 0 };
 	struct err e = { 0 };
 	int rc = -ECANCELED;
@@ -161,11 +207,21 @@ static void run(void *arg)
 		rc = engine_verify(j->target.engine, j->target.cid, progress, j, &report, &e);
 	if (rc == 0 && j->target.also)
 		rc = j->target.also(j->target.ctx, &report, &e);
-	mutex_lock(&h->lock);
+	mutex_lock(&j->health->lock);
 	settle_locked(j->entry, rc, &report, &e);
-	if (j->entry->forgotten)
-		mem_free(j->entry);
-	mutex_unlock(&h->lock);
+	let_go_locked(j->entry);
+	mutex_unlock(&j->health->lock);
+}
+
+static void run(void *arg)
+{
+	struct job *j = arg;
+	struct health *h = j->health;
+
+	if (j->compact)
+		compact(j);
+	else
+		verify(j);
 	if (j->target.release)
 		j->target.release(j->target.ctx);
 	mem_free(j);
@@ -192,20 +248,25 @@ static int start_locked(struct health *h, struct job *j, uint64_t total, struct 
 	en = entry_make_locked(h, j->target.cid);
 	if (!en)
 		return err_nomem(e);
-	if (en->info.verifying)
-		return err_set(e, -EALREADY, "a verification is already under way");
+	if (j->compact ? en->info.compacting : en->info.verifying)
+		return err_set(e, -EALREADY, "a %s is already under way",
+		               j->compact ? "compaction" : "verification");
 	j->entry = en;
 	atomic_store(&en->stop, false);
 	if (workers_submit(h->workers, run, j) < 0)
 		return err_nomem(e);
-	en->info.verifying = true;
-	en->info.rows_done = 0;
-	en->info.rows_total = total;
+	if (j->compact) {
+		en->info.compacting = true;
+	} else {
+		en->info.verifying = true;
+		en->info.rows_done = 0;
+		en->info.rows_total = total;
+	}
 	h->n_jobs++;
 	return 0;
 }
 
-int health_start(struct health *h, const struct health_target *t, struct err *e)
+static int start(struct health *h, const struct health_target *t, bool is_compaction, struct err *e)
 {
 	struct job *j = mem_zalloc(1, sizeof(*j));
 	uint64_t total = live_vectors(t);
@@ -215,12 +276,23 @@ int health_start(struct health *h, const struct health_target *t, struct err *e)
 		return err_nomem(e);
 	j->health = h;
 	j->target = *t;
+	j->compact = is_compaction;
 	mutex_lock(&h->lock);
 	rc = start_locked(h, j, total, e);
 	mutex_unlock(&h->lock);
 	if (rc < 0)
 		mem_free(j);
 	return rc;
+}
+
+int health_start(struct health *h, const struct health_target *t, struct err *e)
+{
+	return start(h, t, false, e);
+}
+
+int health_compact(struct health *h, const struct health_target *t, struct err *e)
+{
+	return start(h, t, true, e);
 }
 
 void health_stop(struct health *h, uint32_t cid)
@@ -256,7 +328,7 @@ void health_forget(struct health *h, uint32_t cid)
 		map_remove(&h->entries, map_hash_u64(cid), entry_is, &cid);
 		atomic_store(&en->stop, true);
 		en->forgotten = true;
-		if (!en->info.verifying)
+		if (!is_busy(en))
 			mem_free(en);
 	}
 	mutex_unlock(&h->lock);
@@ -301,6 +373,14 @@ void health_render(const struct health_info *i, struct buf *ret)
 		buf_addf(ret, "verifying %" PRIu64 "%%\n", done * 100 / total);
 	else
 		buf_adds(ret, "verifying no\n");
+	if (i->compacting)
+		buf_addf(ret, "compacting %u%%\n", i->percent);
+	else
+		buf_adds(ret, "compacting no\n");
+	buf_addf(ret, "compacted_s %" PRIu64 "\n", i->compacted_s);
+	buf_addf(ret, "reclaimed_bytes %" PRIu64 "\n", i->reclaimed_bytes);
+	if (i->compact_error.code)
+		buf_addf(ret, "error compact: %s\n", i->compact_error.text);
 	if (r->first[0])
 		buf_addf(ret, "error %s\n", r->first);
 }

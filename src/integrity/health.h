@@ -1,5 +1,5 @@
 /*
- * health.h: verification of collections in the background, and what the last one found.
+ * health.h: verification and compaction of collections in the background, and what came of it.
  *
  * One table for the mount, keyed by collection number; it outlives the engines, so that the
  * last report of a tenant that was closed meanwhile can still be read. A verification needs
@@ -34,6 +34,11 @@ struct health_info {
 	uint64_t rows_total;         /* live vectors when it was started */
 	uint64_t checked_s;          /* when the last one ended, seconds since 1970; 0: never */
 	struct engine_report report; /* of the last one; zeros before */
+	bool compacting;             /* a compaction is queued or running */
+	unsigned percent;            /* of it */
+	uint64_t compacted_s;        /* when the last one ended, likewise */
+	uint64_t reclaimed_bytes;    /* by it */
+	struct err compact_error;    /* why it failed; code 0: it did not */
 };
 
 struct health_target {
@@ -55,6 +60,8 @@ void health_free(struct health *h);
  * will not be called.
  */
 int health_start(struct health *h, const struct health_target *t, struct err *e);
+/* Likewise a compaction, also beside a verification. */
+int health_compact(struct health *h, const struct health_target *t, struct err *e);
 /* Asks a running verification of cid to stop (its engine is wanted closed); returns at once. */
 void health_stop(struct health *h, uint32_t cid);
 /* Unverified when unknown. */

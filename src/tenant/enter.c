@@ -172,6 +172,8 @@ static int open_locked(struct tenant *t, struct err *e)
 		.default_cid = t->number,
 		.workers = ts->workers,
 		.read_only = ts->read_only,
+		.event = event_of_engine,
+		.event_ctx = t,
 	};
 	struct engine *en;
 	char dir[4096];

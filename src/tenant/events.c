@@ -69,24 +69,24 @@ static bool has_readers(const struct tenant *t)
 }
 
 /* " collection=NAME" of a further one; its number while nobody knows its name. */
-static void add_collection(const struct collection *c, char *what, size_t cap)
+static void add_collection(struct tenant *t, uint32_t cid, char *what, size_t cap)
 {
 	struct collection_info info;
 	struct engine *en;
 	size_t n = strlen(what);
 
-	if (!c || c == &c->tenant->own || n >= cap)
+	if (cid == t->number || n >= cap)
 		return;
-	mutex_lock(&c->tenant->ts->lock);
-	en = c->tenant->engine; /* stays: the caller is inside */
-	mutex_unlock(&c->tenant->ts->lock);
-	if (en && engine_collection_info(en, c->cid, &info) == 0)
+	mutex_lock(&t->ts->lock);
+	en = t->engine; /* stays: the caller is inside, or of the engine */
+	mutex_unlock(&t->ts->lock);
+	if (en && engine_collection_info(en, cid, &info) == 0)
 		snprintf(what + n, cap - n, " collection=%s", info.name);
 	else
-		snprintf(what + n, cap - n, " collection=#%" PRIu32, c->cid);
+		snprintf(what + n, cap - n, " collection=#%" PRIu32, cid);
 }
 
-void event_post(struct tenant *t, const struct collection *c, const char *fmt, ...)
+void event_post(struct tenant *t, uint32_t cid, const char *fmt, ...)
 {
 	char what[EVENT_TEXT_MAX];
 	va_list args;
@@ -96,7 +96,7 @@ void event_post(struct tenant *t, const struct collection *c, const char *fmt, .
 	va_start(args, fmt);
 	vsnprintf(what, sizeof(what), fmt, args);
 	va_end(args);
-	add_collection(c, what, sizeof(what));
+	add_collection(t, cid, what, sizeof(what));
 	mutex_lock(&t->watch.events_lock);
 	if (t->watch.events)
 		post_locked(t, what);
@@ -137,14 +137,19 @@ void event_exceeded(struct tenant *t, enum quota_key k)
 
 void event_status(struct collection *c, enum tenant_status s)
 {
-	event_post(c->tenant, c, "status %s", tenant_status_name(s));
+	event_post(c->tenant, c->cid, "status %s", tenant_status_name(s));
 }
 
 void event_recovered(struct tenant *t)
 {
 	atomic_store_explicit(&t->watch.recovered_s, clock_wall_ns() / 1000000000u,
 	                      memory_order_relaxed);
-	event_post(t, NULL, "recovered");
+	event_post(t, t->number, "recovered");
+}
+
+void event_of_engine(void *ctx, uint32_t cid, enum engine_event event)
+{
+	event_post(ctx, cid, "%s", event == ENGINE_COMPACTED ? "compacted" : "rebuilt");
 }
 
 void event_gone(struct tenant *t)
@@ -184,7 +189,8 @@ void event_usage(struct tenant *t)
 	near = u >= NEAR_QUOTA;
 	if (near != t->watch.near_quota) {
 		t->watch.near_quota = near;
-		event_post(t, NULL, "%s utilization=%.3f", near ? "near_quota" : "quota_ok", u);
+		event_post(t, t->number, "%s utilization=%.3f", near ? "near_quota" : "quota_ok",
+		           u);
 	}
 	mutex_unlock(&t->quota_lock);
 }
@@ -209,21 +215,20 @@ void tenants_on_event(struct tenants *ts, void (*fn)(void *ctx, uint32_t number)
 	ts->on_event = fn;
 }
 
-static void add_condition(struct tenant *t, const struct collection *c, const char *what,
-                          struct buf *ret)
+static void add_condition(struct tenant *t, uint32_t cid, const char *what, struct buf *ret)
 {
 	char text[EVENT_TEXT_MAX];
 	char when[32];
 
 	snprintf(text, sizeof(text), "%s", what);
-	add_collection(c, text, sizeof(text));
+	add_collection(t, cid, text, sizeof(text));
 	add_time(when);
 	buf_addf(ret, "%s %s\n", when, text);
 }
 
 /* Health and status of one collection. */
 struct standing {
-	const struct collection *c;
+	uint32_t cid;
 	enum tenant_status status;
 	struct health_info health;
 };
@@ -238,12 +243,12 @@ static bool next_standing(struct tenant *t, uint32_t after, struct standing *ret
 		if (!c->removed && c->cid > after && (!best || c->cid < best->cid))
 			best = c;
 	if (best) {
-		ret->c = best;
+		ret->cid = best->cid;
 		ret->status = best == &t->own ? t->status : best->status;
 	}
 	mutex_unlock(&ts->lock);
 	if (best)
-		health_get(ts->health, best->cid, &ret->health);
+		health_get(ts->health, ret->cid, &ret->health);
 	return best != NULL;
 }
 
@@ -258,18 +263,18 @@ static void add_conditions(struct tenant *t, struct buf *ret)
 		format_time(recovered, what);
 		buf_addf(ret, "%s recovered\n", what);
 	}
-	for (uint32_t after = 0; next_standing(t, after, &s); after = s.c->cid) {
+	for (uint32_t after = 0; next_standing(t, after, &s); after = s.cid) {
 		snprintf(what, sizeof(what), "status %s", tenant_status_name(s.status));
 		if (s.status != TENANT_ACTIVE)
-			add_condition(t, s.c, what, ret);
+			add_condition(t, s.cid, what, ret);
 		s.health.verifying = false;
 		snprintf(what, sizeof(what), "integrity %s", health_state_name(&s.health));
 		if (s.health.state == HEALTH_DAMAGED || s.health.state == HEALTH_FAILED)
-			add_condition(t, s.c, what, ret);
+			add_condition(t, s.cid, what, ret);
 	}
 	snprintf(what, sizeof(what), "near_quota utilization=%.3f", u);
 	if (u >= NEAR_QUOTA)
-		add_condition(t, NULL, what, ret);
+		add_condition(t, t->number, what, ret);
 }
 
 int tenant_events_open(struct inside *in, struct event_cursor *ret, struct buf *ret_conditions,

@@ -15,14 +15,16 @@
 #define EVENT_LINE_MAX 192 /* with its time */
 #define EVENT_TEXT_MAX 160
 
-/* The text without time and newline; cut at EVENT_TEXT_MAX. c NULL or the default one: no name. */
-void event_post(struct tenant *t, const struct collection *c, const char *fmt, ...)
+/* The text without time and newline; cut at EVENT_TEXT_MAX. cid the tenant's own: no name. */
+void event_post(struct tenant *t, uint32_t cid, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* A limit refused something: at most one line a second and key, with the count. */
 void event_exceeded(struct tenant *t, enum quota_key k);
 void event_status(struct collection *c, enum tenant_status s);
 /* Its store was not closed in order the last time; told to readers that come later, too. */
 void event_recovered(struct tenant *t);
+/* As engine_options.event; ctx is the tenant. */
+void event_of_engine(void *ctx, uint32_t cid, enum engine_event event);
 /* What is used of the limits may have changed: near_quota, or quota_ok. The caller is inside. */
 void event_usage(struct tenant *t);
 /* Readers look again: the tenant is gone. Under ts->lock. */

@@ -242,6 +242,8 @@ int tenants_quota_changed(struct tenants *ts, uint32_t number);
 /* ---- integrity ---- */
 /* In the background; 0 also when it runs already. */
 int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e);
+/* Likewise a compaction. -EROFS, -EACCES as the status says. */
+int tenant_compact_start(struct tenants *ts, uint32_t cid, struct err *e);
 /* The file integrity. */
 void tenant_health(struct tenants *ts, uint32_t cid, struct buf *ret);
 

@@ -259,7 +259,7 @@ static void verify_done(void *ctx)
 	health_get(in->tenant->ts->health, in->cid, &info);
 	info.verifying = false;
 	if (!in->collection->removed && info.checked_s)
-		event_post(in->tenant, in->collection, "integrity %s rows=%" PRIu64,
+		event_post(in->tenant, in->cid, "integrity %s rows=%" PRIu64,
 		           health_state_name(&info), info.report.rows_checked);
 	tenant_leave(in);
 	mem_free(in);
@@ -280,26 +280,52 @@ static int verify_registry(void *ctx, struct engine_report *r, struct err *e)
 	return 0;
 }
 
-int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e)
+static void compact_done(void *ctx)
+{
+	struct inside *in = ctx;
+	struct health_info info;
+
+	health_get(in->tenant->ts->health, in->cid, &info);
+	if (!in->collection->removed && info.compacted_s)
+		event_post(in->tenant, in->cid, "%s reclaimed_bytes=%" PRIu64,
+		           info.compact_error.code ? "compaction_failed" : "compacted",
+		           info.reclaimed_bytes);
+	tenant_leave(in);
+	mem_free(in);
+}
+
+static int start(struct tenants *ts, uint32_t cid, enum tenant_access access, bool is_compaction,
+                 struct err *e)
 {
 	struct inside *in = mem_zalloc(1, sizeof(*in));
-	struct health_target target = {
-		.cid = cid, .also = verify_registry, .release = verify_done, .ctx = in
-	};
+	struct health_target target = { .cid = cid, .ctx = in };
 	int rc;
 
 	if (!in)
 		return err_nomem(e);
-	rc = tenant_enter(ts, cid, TENANT_READ, in, e);
+	target.release = is_compaction ? compact_done : verify_done;
+	target.also = is_compaction ? NULL : verify_registry;
+	rc = tenant_enter(ts, cid, access, in, e);
 	if (rc == 0) {
 		target.engine = in->engine;
-		rc = health_start(ts->health, &target, e);
+		rc = is_compaction ? health_compact(ts->health, &target, e)
+		                   : health_start(ts->health, &target, e);
 		if (rc < 0)
 			tenant_leave(in);
 	}
 	if (rc < 0)
 		mem_free(in);
 	return rc == -EALREADY ? 0 : rc;
+}
+
+int tenant_verify_start(struct tenants *ts, uint32_t cid, struct err *e)
+{
+	return start(ts, cid, TENANT_READ, false, e);
+}
+
+int tenant_compact_start(struct tenants *ts, uint32_t cid, struct err *e)
+{
+	return start(ts, cid, TENANT_WRITE, true, e);
 }
 
 void tenant_health(struct tenants *ts, uint32_t cid, struct buf *ret)

@@ -121,3 +121,74 @@ nonsense"
     run write integrity verify
     assert_output --partial "Permission denied"
 }
+
+compacted() { # DIR
+    [ "$(value "$1/integrity" compacting)" = no ] && [ "$(value "$1/integrity" compacted_s)" != 0 ]
+}
+
+segment_bytes() {
+    cat "$DATA"/stores/*/*.vectors.* | wc -c
+}
+
+@test "compact: the segment shrinks, what is stored stays, the graph is sound" {
+    vectors 3000 64 | put ingest/a
+    seq 0 2499 | sed 's/^/v/' > delete
+    before=$(segment_bytes)
+    write integrity compact
+    poll 60 compacted .
+    reclaimed=$(value integrity reclaimed_bytes)
+    [ "$reclaimed" -ge $((2000 * 64 * 4)) ]
+    poll 10 shrunk
+    verify .
+    assert_equal "$(value integrity state) $(value integrity rows_checked)" "healthy 500"
+    assert_equal "$(value stats deleted)" 0
+    write query "like=v2777 k=1"
+    run cut -f 1 results
+    assert_output v2777
+    cd /
+    remount
+    verify "$T"
+    assert_equal "$(value "$T/integrity" state) $(value "$T/integrity" rows_checked)" "healthy 500"
+}
+
+shrunk() {
+    [ "$(segment_bytes)" -le $((before - reclaimed)) ]
+}
+
+@test "compact: nothing to do, empty, twice, in a collection, with verify; its event" {
+    timeout 60 grep -m1 compacted events > "$BATS_TEST_TMPDIR/event" 3>&- &
+    reader=$!
+    reads() { find /proc/$reader/fd /proc/$(pgrep -P $reader)/fd -lname '*events' 2> /dev/null | grep -q .; }
+    poll 10 reads
+    write integrity compact
+    poll 20 compacted .
+    wait $reader
+    assert_equal "$(cut -d ' ' -f 2- "$BATS_TEST_TMPDIR/event")" "compacted reclaimed_bytes=0"
+    vectors 20 4 | put ingest/a
+    write integrity "compact
+compact
+verify"
+    poll 20 compacted .
+    poll 20 verified .
+    mkdir collections/c
+    vectors 20 4 | put collections/c/ingest/a
+    write collections/c/integrity compact
+    poll 20 compacted collections/c
+    run cat collections/c/integrity
+    refute_line --regexp "^error"
+}
+
+@test "compact: what is refused" {
+    run write integrity "compact now"
+    assert_output --partial "Invalid argument"
+    run write integrity "compacting no"
+    assert_output --partial "Operation not permitted"
+    write status readonly
+    run write integrity compact
+    assert_output --partial "Read-only file system"
+    write status suspended
+    run write integrity compact
+    assert_output --partial "Permission denied"
+    write status active
+    grep -qx "compacted_s 0" integrity
+}

@@ -67,7 +67,8 @@ static void test_unknown_is_unverified(void **state)
 	health_render(&i, &out);
 	assert_string_equal(out.data, "state unverified\nchecked_s 0\nrows_checked 0\n"
 	                              "unreachable 0\nbroken_links 0\nchecksum_errors 0\n"
-	                              "disagreements 0\nverifying no\n");
+	                              "disagreements 0\nverifying no\n"
+	                              "compacting no\ncompacted_s 0\nreclaimed_bytes 0\n");
 }
 
 static void test_healthy(void **state)
@@ -158,9 +159,11 @@ static void test_findings_are_shown(void **state)
 	i.report.broken_links = 3;
 	strcpy(i.report.first, "the graph has 3 broken links");
 	health_render(&i, &out);
-	assert_string_equal(out.data, "state damaged\nchecked_s 5\nrows_checked 0\nunreachable 0\n"
-	                              "broken_links 3\nchecksum_errors 0\ndisagreements 0\n"
-	                              "verifying no\nerror the graph has 3 broken links\n");
+	assert_string_equal(out.data,
+	                    "state damaged\nchecked_s 5\nrows_checked 0\nunreachable 0\n"
+	                    "broken_links 3\nchecksum_errors 0\ndisagreements 0\n"
+	                    "verifying no\ncompacting no\ncompacted_s 0\nreclaimed_bytes 0\n"
+	                    "error the graph has 3 broken links\n");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
