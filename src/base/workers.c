@@ -104,6 +104,11 @@ void workers_free(struct workers *w)
 	mem_free(w);
 }
 
+unsigned workers_count(const struct workers *w)
+{
+	return w ? w->n_threads : 1;
+}
+
 int workers_submit(struct workers *w, void (*run)(void *arg), void *arg)
 {
 	struct job *job = mem_alloc(1, sizeof(*job));

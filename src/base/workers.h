@@ -12,6 +12,7 @@ struct workers;
 
 struct workers *workers_new(unsigned n_threads); /* NULL: no memory or no threads */
 void workers_free(struct workers *w);            /* runs what is queued, joins; NULL allowed */
+unsigned workers_count(const struct workers *w); /* of threads; w NULL: 1 */
 int workers_submit(struct workers *w, void (*run)(void *arg), void *arg); /* 0 or -ENOMEM */
 
 #endif

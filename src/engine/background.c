@@ -2,8 +2,11 @@
  * background.c: work beside the users': linking what waits, and maintenance.
  *
  * All of it runs as jobs of the mount's pool. A collection has at most as many link jobs as
- * there are processors, each of them for a slice of time, so that tenants take turns; and at
- * most one maintenance job, which does what is due:
+ * there are processors, each of them for a slice of time in proportion to its tenant's weight,
+ * so that tenants take turns (as in deficit round robin, M. Shreedhar, G. Varghese, 1996: the
+ * queue of jobs is the round, the slice the quantum); inside a slice it gives way, row by row,
+ * to whoever is to have the core now (base/turns.h). There is at most one maintenance job, which
+ * does what is due:
  *
  *     an image of before the collection was emptied      is removed
  *     strings of removed IDs                              are packed
@@ -20,9 +23,11 @@
 #include "base/clock.h"
 #include "engine/engine_impl.h"
 
-#define SLICE_NS    20000000u    /* of a link job */
-#define RETRY_NS    10000000000u /* after a maintenance that failed */
-#define WAITING_FEW 1000u        /* rows to be linked that an image need not wait for */
+#define SLICE_NS     20000000u /* of a link job */
+#define SLICE_MIN_NS 1000000u
+#define SLICE_MAX_NS 200000000u
+#define RETRY_NS     10000000000u /* after a maintenance that failed */
+#define WAITING_FEW  1000u        /* rows to be linked that an image need not wait for */
 
 enum due {
 	DUE_DISCARD = 1,
@@ -99,15 +104,39 @@ static bool link_goes_on(struct collection *c, int rc)
 	return more;
 }
 
+/* Rows of one turn. 1: there are more. */
+static int link_some(struct collection *c, uint64_t until)
+{
+	struct flow *f = c->engine->flow;
+	struct turn turn;
+	int rc;
+
+	turn_take(f, &turn);
+	do
+		rc = backlog_link_one(c, NULL);
+	while (rc == 1 && !turn_wanted(f) && clock_mono_ns() < until &&
+	       !atomic_load_explicit(&c->engine->closing, memory_order_relaxed));
+	turn_give(f, &turn);
+	return rc;
+}
+
+static uint64_t slice_ns(const struct collection *c)
+{
+	const struct flow *f = c->engine->flow;
+	uint64_t ns = SLICE_NS * (f ? flow_weight(f) : FLOW_WEIGHT) / FLOW_WEIGHT;
+
+	return ns < SLICE_MIN_NS ? SLICE_MIN_NS : ns > SLICE_MAX_NS ? SLICE_MAX_NS : ns;
+}
+
 static void link_job(void *arg)
 {
 	struct collection *c = arg;
-	uint64_t until = clock_mono_ns() + SLICE_NS;
+	uint64_t until = clock_mono_ns() + slice_ns(c);
 	int rc;
 
 	do {
 		do
-			rc = backlog_link_one(c, NULL);
+			rc = link_some(c, until);
 		while (rc == 1 && clock_mono_ns() < until &&
 		       !atomic_load_explicit(&c->engine->closing, memory_order_relaxed));
 		if (!link_goes_on(c, rc)) {

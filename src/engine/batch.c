@@ -406,9 +406,15 @@ static int append(struct batch *b, struct store_row *rows, struct err *e)
 
 void batch_throttle(struct collection *c)
 {
-	while (backlog_length(c) > BACKLOG_MAX)
-		if (backlog_link_one(c, NULL) != 1)
-			break;
+	struct flow *f = c->engine->flow;
+	struct turn turn;
+	int rc = 1;
+
+	while (rc == 1 && backlog_length(c) > BACKLOG_MAX) {
+		turn_take(f, &turn);
+		rc = backlog_link_one(c, NULL);
+		turn_give(f, &turn);
+	}
 }
 
 int batch_spill(struct batch *b, struct err *e)

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/turns.h"
 #include "base/workers.h"
 #include "query/answer.h"
 #include "query/query.h"
@@ -35,6 +36,7 @@ struct engine_options {
 	uint32_t default_cid;    /* created as "default" when missing */
 	struct owner owner;      /* of the default collection when it is created */
 	struct workers *workers; /* background work; outlives the engine */
+	struct flow *flow;       /* whose turns it works in; NULL: as it likes. Outlives it, too */
 	bool read_only;
 	/* Told of what the background has done, from any thread, under no lock; NULL: nobody. */
 	void (*event)(void *ctx, uint32_t cid, enum engine_event event);

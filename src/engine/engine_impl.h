@@ -160,6 +160,7 @@ struct scratch {
 struct engine {
 	struct store *store;     /* const */
 	struct workers *workers; /* const; NULL: no background work */
+	struct flow *flow;       /* const; NULL allowed */
 	bool read_only;          /* const */
 	unsigned link_jobs_max;  /* const: of one collection */
 	atomic_bool closing;

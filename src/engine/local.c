@@ -170,6 +170,7 @@ static struct engine *engine_new(const struct engine_options *o)
 	if (!en)
 		return NULL;
 	en->workers = o->workers;
+	en->flow = o->flow;
 	en->read_only = o->read_only;
 	en->event = o->event;
 	en->event_ctx = o->event_ctx;

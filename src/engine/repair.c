@@ -15,7 +15,7 @@
 
 #include "engine/engine_impl.h"
 
-#define PIECE      256  /* slots that are repaired at once */
+#define PIECE      32   /* slots that are repaired at once */
 #define PIECE_LOOK 8192 /* slots that are looked at at once */
 
 struct repair {
@@ -78,15 +78,19 @@ static int tell_progress(const struct repair *r, uint32_t at, bool detach, struc
 /* Beside inserts: who needs the graph still gets in between two pieces. */
 static int repair_beside(struct repair *r, bool detach, struct err *e)
 {
+	struct flow *f = r->c->engine->flow;
+	struct turn turn;
 	int rc = 0;
 
 	for (uint32_t at = 0; rc == 0 && at < r->end; at += r->piece) {
 		rc = tell_progress(r, at, detach, e);
 		if (rc < 0)
 			break;
+		turn_take(f, &turn);
 		rwlock_read(&r->c->link_gate);
 		rc = repair_piece(r, at, detach, e);
 		rwlock_read_unlock(&r->c->link_gate);
+		turn_give(f, &turn);
 	}
 	return rc;
 }

@@ -171,6 +171,7 @@ static int open_locked(struct tenant *t, struct err *e)
 	struct engine_options o = {
 		.default_cid = t->number,
 		.workers = ts->workers,
+		.flow = &t->index,
 		.read_only = ts->read_only,
 		.event = event_of_engine,
 		.event_ctx = t,

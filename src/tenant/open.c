@@ -223,13 +223,14 @@ static int init(struct tenants *ts, const struct tenants_options *o, struct err 
 	cond_init(&ts->wake);
 	ts->read_only = o->read_only;
 	ts->workers = o->workers;
+	ts->turns = turns_new(workers_count(o->workers));
 	ts->started_ns = clock_mono_ns();
 	if (!tier_name_ok(tier, strlen(tier)))
 		return err_set(e, -EINVAL, "\"%s\" is no name of a tier", tier);
 	memcpy(ts->tier, tier, strlen(tier));
 	ts->data = mem_dup(o->data, strlen(o->data));
 	ts->health = health_new(o->workers);
-	if (!ts->data || !ts->health)
+	if (!ts->data || !ts->health || !ts->turns)
 		return err_nomem(e);
 	return 0;
 }
@@ -284,6 +285,7 @@ void tenants_close(struct tenants *ts)
 	mutex_destroy(&ts->change);
 	cond_destroy(&ts->waiting.changed);
 	mutex_destroy(&ts->waiting.lock);
+	turns_free(ts->turns);
 	mem_free(ts->data);
 	mem_free(ts);
 }

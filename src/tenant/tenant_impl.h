@@ -113,6 +113,7 @@ struct tenant {
 	_Atomic uint64_t rejected[QUOTA_N]; /* relaxed: statistic */
 	struct rate queries, vectors;       /* max_qps, max_write_rate */
 	_Atomic uint64_t searching;         /* counted while max_concurrent is set */
+	struct flow searches, index;        /* both of quota's weight */
 	unsigned n_waiting;                 /* ts->waiting.lock */
 	struct watch watch;
 };
@@ -131,6 +132,7 @@ struct tenants {
 	bool read_only;
 	char tier[TIER_NAME]; /* of new tenants */
 	struct workers *workers;
+	struct turns *turns;
 	struct registry_db *db;
 	struct health *health;
 	struct audit *audit;

@@ -53,9 +53,14 @@ static int choose_k(struct inside *in, struct query *q, uint64_t max_results, st
 
 static int search(struct inside *in, const struct query *q, struct answer *a, struct err *e)
 {
+	struct flow *flow = &in->tenant->searches;
 	uint64_t began = clock_mono_ns();
-	int rc = engine_search(in->engine, in->cid, q, a, e);
+	struct turn turn;
+	int rc;
 
+	turn_take(flow, &turn);
+	rc = engine_search(in->engine, in->cid, q, a, e);
+	turn_give(flow, &turn);
 	if (rc >= 0)
 		count_query(in->collection, clock_mono_ns() - began);
 	return rc;
