@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 #include "base/crc.h"
 #include "base/fault.h"
 #include "base/io.h"
+#include "base/mem.h"
 #include "store/store_impl.h"
 
 /*
@@ -52,6 +54,8 @@ static const char schema[] =
 	" bytes INTEGER NOT NULL, ns INTEGER NOT NULL, batches INTEGER NOT NULL,"
 	" error TEXT NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY(cid, number)) WITHOUT ROWID;"
 	"CREATE UNIQUE INDEX receipts_by_name ON receipts(cid, name);";
+
+#define BLANK_MAX (1 << 20)
 
 static int build(struct sql *s, struct err *e)
 {
@@ -94,18 +98,87 @@ static int install(const char *dir, const char *from, const char *to, struct err
 	return rc < 0 ? err_set(e, rc, "creating the store: %s", strerror(-rc)) : 0;
 }
 
-int store_db_create(const char *dir, const char *path, struct err *e)
+/*
+ * A new database is the same for every store, so only the first of a process is built; its
+ * bytes are kept for the others.
+ */
+static struct {
+	pthread_mutex_t lock;
+	char *bytes; /* lock; NULL: not built yet */
+	size_t n;    /* lock */
+} blank = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static bool write_blank_locked(const char *path)
+{
+	int fd;
+	bool ok;
+
+	if (!blank.bytes)
+		return false;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	ok = io_write_at(fd, blank.bytes, blank.n, 0) == 0;
+	close(fd);
+	return ok;
+}
+
+static bool write_blank(const char *path)
+{
+	bool ok;
+
+	pthread_mutex_lock(&blank.lock);
+	ok = write_blank_locked(path);
+	pthread_mutex_unlock(&blank.lock);
+	return ok;
+}
+
+static void keep_blank(const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char *bytes = NULL;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size < BLANK_MAX)
+		bytes = mem_alloc((size_t)st.st_size, 1);
+	if (bytes && io_read_at(fd, bytes, (size_t)st.st_size, 0) == 0) {
+		pthread_mutex_lock(&blank.lock);
+		if (!blank.bytes) {
+			blank.bytes = bytes;
+			blank.n = (size_t)st.st_size;
+			bytes = NULL;
+		}
+		pthread_mutex_unlock(&blank.lock);
+	}
+	mem_free(bytes);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int build_file(const char *path, struct err *e)
 {
 	struct sql s;
-	char tmp[4096];
-	int rc;
+	int rc = sql_open(&s, path, SQL_CREATE, e);
 
-	snprintf(tmp, sizeof(tmp), "%s/store.db.tmp", dir);
-	unlink(tmp);
-	rc = sql_open(&s, tmp, SQL_CREATE, e);
 	if (rc == 0)
 		rc = build(&s, e);
 	sql_close(&s);
+	if (rc == 0)
+		keep_blank(path);
+	return rc;
+}
+
+int store_db_create(const char *dir, const char *path, struct err *e)
+{
+	char tmp[4096];
+	int rc = 0;
+
+	snprintf(tmp, sizeof(tmp), "%s/store.db.tmp", dir);
+	unlink(tmp);
+	if (!write_blank(tmp)) {
+		unlink(tmp);
+		rc = build_file(tmp, e);
+	}
 	if (rc == 0)
 		rc = install(dir, tmp, path, e);
 	if (rc < 0)
