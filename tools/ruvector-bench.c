@@ -16,6 +16,7 @@ static const struct subcommand {
 	{ "mount", bench_mount, "ask a mounted tenant in every way a client can" },
 	{ "load", bench_load, "readers and writers on one tenant, with a histogram of latencies" },
 	{ "synth", bench_synth, "make clustered vectors, queries, and their exact neighbours" },
+	{ "limits", bench_limits, "what the checks of a tenant's limits cost" },
 	{ "text", bench_text, "read numbers from text, beside strtof" },
 };
 

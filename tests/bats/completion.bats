@@ -62,7 +62,7 @@ END
         assert_equal "$(offers $cmd --)" "$shown"
     done
     run offers ruvector-bench ''
-    assert_output --partial "index load mount synth"
+    assert_output --partial "index limits load mount synth"
     assert_equal "$(offers ruvector-bench in)" index
     assert_equal "$(offers ruvectorfs -)" "--help --version -V -d -f -h -o"
 }
