@@ -188,3 +188,32 @@ for i in range(15): os.write(fd, b"1 2 3\n")
     run write query "1 2 3"
     assert_output --partial "Resource temporarily unavailable"
 }
+
+@test "a tenant is removed under load: its writers and readers end, others go on" {
+    mkdir "$MNT/tenants/other"
+    local pids=
+    for i in 1 2 3 4; do
+        (while echo "$i 2 3" > "$T/ingest/w$i"; do :; done) 2> /dev/null 3>&- &
+        pids="$pids $!"
+        (while echo "1 2 3" > "$T/query"; do :; done) 2> /dev/null 3>&- &
+        pids="$pids $!"
+    done
+    poll 10 test -e vectors/w4
+    write status pending-deletion
+    cd "$MNT/tenants"
+    timeout -k 1 20 rmdir t
+    for p in $pids; do wait "$p"; done
+    assert_equal "$(ls)" other
+    echo "1 2 3" > other/ingest/x
+    mkdir t
+    assert_equal "$(ls t/vectors)" ""
+}
+
+@test "lowering a rate, or lifting it, holds at once" {
+    write quota "max_qps 1"
+    run ask 3
+    assert_output --partial "Resource temporarily unavailable"
+    write quota "max_qps 1000"
+    run ask 20
+    assert_output 20
+}
