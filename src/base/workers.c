@@ -7,13 +7,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/lock.h"
 #include "base/mem.h"
-
-#define NICE 10
+#include "base/thread.h"
 
 struct job {
 	struct job *next;
@@ -50,21 +47,12 @@ static struct job *take(struct workers *w)
 	return job;
 }
 
-/*
- * Who waits for an answer gets a processor before work that nobody waits for; it still gets a
- * tenth of one that is wanted, because it may hold what others need.
- */
-static void step_back(void)
-{
-	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
-}
-
 static void *work(void *arg)
 {
 	struct workers *w = arg;
 	struct job *job;
 
-	step_back();
+	thread_steps_back();
 	while ((job = take(w))) {
 		job->run(job->arg);
 		mem_free(job);
