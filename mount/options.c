@@ -129,17 +129,16 @@ static int take_option(struct options *o, const char *s)
 	return 0;
 }
 
-static int take_options(struct options *o, char *list)
+/* Of a copy: the servers that follow are started with the words as they were given. */
+static int take_options(struct options *o, const char *list)
 {
-	char *rest = list, *s;
+	char *copy MEM_AUTO = mem_dup(list, strlen(list));
+	char *rest = copy, *s;
+	int rc = copy ? 0 : EXIT_SYSTEM;
 
-	while ((s = strsep(&rest, ","))) {
-		int rc = take_option(o, s);
-
-		if (rc)
-			return rc;
-	}
-	return 0;
+	while (rc == 0 && (s = strsep(&rest, ",")))
+		rc = take_option(o, s);
+	return rc;
 }
 
 static int take_flag(struct options *o, int c)
