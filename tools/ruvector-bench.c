@@ -13,6 +13,8 @@ static const struct subcommand {
 	const char *what;
 } subcommands[] = {
 	{ "index", bench_index, "build and search an index in memory, without the mount" },
+	{ "churn", bench_churn,
+	  "replace vectors of such an index again and again: what recall is left" },
 	{ "mount", bench_mount, "ask a mounted tenant in every way a client can" },
 	{ "load", bench_load, "readers and writers on one tenant, with a histogram of latencies" },
 	{ "synth", bench_synth, "make clustered vectors, queries, and their exact neighbours" },

@@ -56,8 +56,8 @@ END
 }
 
 @test "bash: each option of --help, and each subcommand" {
-    for cmd in ruvectorfs ruvector-embed "ruvector-bench index" "ruvector-bench mount" "ruvector-bench load" \
-        "ruvector-bench synth"; do
+    for cmd in ruvectorfs ruvector-embed "ruvector-bench index" "ruvector-bench churn" "ruvector-bench mount" \
+        "ruvector-bench load" "ruvector-bench synth"; do
         shown=$($cmd --help | grep -oE -- '--[a-z][a-z-]*' | sort -u | xargs)
         assert_equal "$(offers $cmd --)" "$shown"
     done
