@@ -23,6 +23,10 @@
 #define COS_SCALE_MIN 1e-37f
 #define COS_SCALE_MAX 1e+25f
 
+/* Likewise for a sum of squares. */
+#define SQUARE_MIN 1e-25
+#define SQUARE_MAX 1e+30
+
 static double dot_wide(const float *a, const float *b, size_t dim)
 {
 	double s[4] = { 0 };
@@ -53,11 +57,16 @@ static float clamp(double v)
 	return (float)fmin(fmax(v, -FLT_MAX), FLT_MAX);
 }
 
-/* The square of a float is no denormal and no overflow in double, so this needs no scaling. */
+/*
+ * The square of a float is no denormal and no overflow in double, so the way for what the kernels
+ * cannot sum needs no scaling.
+ */
 float vector_inv_norm(const float *v, size_t dim)
 {
-	double s = dot_wide(v, v, dim);
+	double s = kernels_get()->dot(v, v, dim);
 
+	if (!(s > SQUARE_MIN && s < SQUARE_MAX))
+		s = dot_wide(v, v, dim);
 	return s > 0 ? clamp(1 / sqrt(s)) : 0;
 }
 
