@@ -28,6 +28,7 @@ struct insertion {
 	struct scratch *s;
 	uint32_t slot;
 	unsigned level;
+	struct hnsw_aim q; /* the row as a query */
 	unsigned n_picks[HNSW_LEVEL_MAX + 1];
 };
 
@@ -50,9 +51,7 @@ static unsigned take_starts(const struct beam *b, uint32_t *starts)
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
 	struct hnsw_aim row = hnsw_aim_at(in->h, in->slot);
-	struct probe p = hnsw_probe_at(in->h, in->slot);
-	struct hnsw_aim q = hnsw_aim_for(in->h, in->s, &p);
-	struct hnsw_walk w = { .h = in->h, .hops = hop_kernels_get(), .q = &q, .s = in->s };
+	struct hnsw_walk w = { .h = in->h, .hops = hop_kernels_get(), .q = &in->q, .s = in->s };
 	struct beam *b = &in->s->beam;
 	uint32_t starts[HNSW_STARTS_MAX], near;
 	unsigned n;
@@ -62,7 +61,7 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 	near = starts[0];
 	for (;; w.level--) {
 		hnsw_walk_level(&w, starts, n, in->h->ef_construction);
-		if (q.code)
+		if (in->q.code)
 			hnsw_rerank(in->h, in->s, &row, b->n);
 		in->n_picks[w.level] = hnsw_select(in->h, in->s, in->slot, picks_of(in, w.level), 0,
 		                                   in->h->m, w.level == 0);
@@ -162,13 +161,15 @@ static void insert_as_entry(struct insertion *in)
 int hnsw_insert(struct hnsw *h, uint32_t slot, struct err *e)
 {
 	struct insertion in = { .h = h, .slot = slot, .level = hnsw_level_of(h, slot) };
+	struct probe p = hnsw_probe_at(h, slot);
 	uint32_t entry = hnsw_entry(h);
 
 	in.s = hnsw_scratch_get(&h->pool, h->cap, h->ef_construction);
 	if (!in.s)
 		return err_nomem(e);
+	in.q = hnsw_aim_for(h, in.s, &p);
 	if (h->coder)
-		hnsw_encode(h, in.s, slot);
+		hnsw_encode(h, in.s, &in.q, slot);
 	if (is_above(&in, entry))
 		insert_as_entry(&in);
 	else

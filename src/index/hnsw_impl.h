@@ -163,8 +163,8 @@ static inline const int8_t *hnsw_fine(const struct hnsw *h, uint32_t slot)
 {
 	return h->fine.at ? (const int8_t *)h->fine.at + 2 * slot * h->code_bytes : NULL;
 }
-/* Codes of a row that is about to be linked. */
-void hnsw_encode(struct hnsw *h, struct scratch *s, uint32_t slot);
+/* Codes of a row that is about to be linked; q: hnsw_aim_for it, just made. */
+void hnsw_encode(struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t slot);
 /* Whether the row's code is what hnsw_encode would make of it. */
 bool hnsw_code_fits(const struct hnsw *h, struct scratch *s, uint32_t slot);
 

@@ -54,11 +54,11 @@ static bool is_fine(const struct hnsw *h, uint32_t slot)
 	return first != 0;
 }
 
-void hnsw_encode(struct hnsw *h, struct scratch *s, uint32_t slot)
+void hnsw_encode(struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t slot)
 {
 	struct code_at at = code_of(h, slot);
 
-	coder_encode(h->coder, rows_at(h->rows, slot), s->code.room, &at);
+	coder_encode(h->coder, rows_at(h->rows, slot), s->code.room, q->code, &at);
 	if (at.fine && !is_fine(h, slot))
 		__atomic_store_n(&h->some_coarse, true, __ATOMIC_RELAXED);
 }

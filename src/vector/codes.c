@@ -169,6 +169,8 @@ static float within(float x, float least, float most)
 	return x < most ? x : most;
 }
 
+#define ENOUGH 1.0f /* of <l, u> in steps, which is some 9 width */
+
 /* How far nudging may move a component, in levels; the first pass is nearly always enough. */
 static const float reach[] = { 0.15f, 0.3f, 0.6f, 1.2f, 2.4f, 4.8f, 9.6f, 16 };
 
@@ -180,7 +182,7 @@ static const float reach[] = { 0.15f, 0.3f, 0.6f, 1.2f, 2.4f, 4.8f, 9.6f, 16 };
  */
 static float nudge(const float *x, size_t n, float r, uint8_t *level, float missing)
 {
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && fabsf(missing) > ENOUGH; i++) {
 		float u = x[i] - LEVELS / 2, gain = fabsf(u);
 		int up = (u > 0) == (missing > 0), to = level[i] + (up ? 1 : -1);
 		float way = up ? (float)to - x[i] : x[i] - (float)level[i];
@@ -208,7 +210,7 @@ static void choose_levels(const struct coder *c, const float *u, float *x, uint8
 		dot += (level[i] - (LEVELS - 1) / 2.0) * (x[i] - LEVELS / 2.0);
 	}
 	missing = (float)(PROJECTION * sqrt((double)c->width) * unit - dot);
-	for (size_t i = 0; i < N_REACH && fabsf(missing) > 1; i++)
+	for (size_t i = 0; i < N_REACH; i++)
 		missing = nudge(x, c->width, reach[i], level, missing);
 }
 
@@ -233,7 +235,7 @@ static void round_fine(const float *u, size_t width, int8_t *ret)
 		ret[i] = (int8_t)lrintf(within(u[i] * k, -FINE_MAX, FINE_MAX));
 		missing -= ret[i] * ret[i];
 	}
-	for (size_t i = 0; i < width; i++) {
+	for (size_t i = 0; i < width && abs(missing) > FINE_DEVIATION; i++) {
 		int away = u[i] > 0 ? 1 : -1, by = missing > 0 ? away : -away, to = ret[i] + by;
 		int32_t gain = to * to - ret[i] * ret[i];
 
@@ -261,11 +263,21 @@ static void rotate_unit(const struct coder *c, const float *v, double square, fl
 	turn(c, room);
 }
 
+/* What a query left there is v, turned. */
+static void scale_unit(const struct coder *c, double square, float *room)
+{
+	float inv = (float)(1 / sqrt(square));
+
+	for (size_t i = 0; i < c->width; i++)
+		room[i] *= inv;
+}
+
 /*
  * A norm is kept for l2 and ip only; under cosine all vectors have codes. Zero has one that is
  * orthogonal to nearly everything, which is what its key says.
  */
-void coder_encode(const struct coder *c, const float *v, float *room, const struct code_at *ret)
+void coder_encode(const struct coder *c, const float *v, float *room, bool turned,
+                  const struct code_at *ret)
 {
 	double square = norm_sq(v, c->dim);
 	bool codable = is_codable(square) || !ret->norm;
@@ -273,7 +285,10 @@ void coder_encode(const struct coder *c, const float *v, float *room, const stru
 
 	if (ret->norm)
 		*ret->norm = codable || square == 0 ? (float)sqrt(square) : NAN;
-	rotate_unit(c, v, codable ? square : 0, room);
+	if (turned)
+		scale_unit(c, square, room);
+	else
+		rotate_unit(c, v, codable ? square : 0, room);
 	if (ret->fine && codable && square > 0)
 		round_fine(room, c->width, ret->fine);
 	else if (ret->fine)
@@ -293,7 +308,7 @@ bool coder_fits(const struct coder *c, const float *v, float *room, const struct
 	size_t differing = 0;
 	float norm;
 
-	coder_encode(c, v, room, &(struct code_at){ own, at->norm ? &norm : NULL, NULL });
+	coder_encode(c, v, room, false, &(struct code_at){ own, at->norm ? &norm : NULL, NULL });
 	for (size_t i = 0; i < c->bytes; i++)
 		differing += own[i] != at->code[i];
 	return differing <= c->bytes / 16 && (!at->norm || is_near(norm, *at->norm));

@@ -38,8 +38,9 @@ struct code_at {
 	int8_t *fine;  /* coder_fine_bytes(), or NULL: not wanted; all zeros when there is no code */
 };
 
-/* v: dim floats; room: width floats, overwritten. */
-void coder_encode(const struct coder *c, const float *v, float *room, const struct code_at *ret);
+/* v: dim floats; room: width floats, overwritten; turned: it is as code_query_set has left it for v. */
+void coder_encode(const struct coder *c, const float *v, float *room, bool turned,
+                  const struct code_at *ret);
 /* Whether code and norm are v's, up to what rounding on another machine can change. at->fine is not looked at. */
 bool coder_fits(const struct coder *c, const float *v, float *room, const struct code_at *at);
 

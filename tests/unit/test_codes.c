@@ -158,8 +158,21 @@ static void encode_all(struct coded *f)
 
 		f->at[i] = v;
 		f->inv_norms[i] = vector_inv_norm(v, f->rows.dim);
-		coder_encode(f->c, v, f->q.room, &at);
+		coder_encode(f->c, v, f->q.room, false, &at);
 	}
+}
+
+/* A query of the same vector has turned it already. */
+static void turned_or_not_is_the_same(struct coded *f)
+{
+	struct code_at at = code_of(f, 1);
+	float *v = f->v + f->rows.dim;
+	struct probe p;
+
+	probe_init(&p, &f->rows, v);
+	assert_true(code_query_set(&f->q, f->c, &p));
+	coder_encode(f->c, v, f->q.room, true, &at);
+	assert_true(coder_fits(f->c, v, f->q.room, &at));
 }
 
 static void coded_start(struct coded *f, size_t dim, enum metric metric)
@@ -307,6 +320,7 @@ static void estimates_at_every_dimension(void **state)
 			encode_all(&f);
 			keys_are_near(&f);
 			fine_keys_are_nearer(&f);
+			turned_or_not_is_the_same(&f);
 			for (size_t i = 0; i < N_ROWS; i++) {
 				struct code_at at = code_of(&f, i);
 
