@@ -86,7 +86,7 @@ static void write_rows(struct insertion *in)
  */
 static void prefetch_links(const struct hnsw *h, uint32_t slot, unsigned level)
 {
-	struct hop_ahead ahead = { h->fine.at, 2 * h->code_bytes, h->code_ahead };
+	struct hop_ahead ahead = { h->fine.at, 2 * h->code_bytes, 2 * h->code_bytes };
 	uint32_t links[HNSW_ROW_MAX];
 	unsigned n = hnsw_row_read(h, slot, level, links);
 

@@ -154,6 +154,8 @@ void hnsw_keys(const struct hnsw *h, const struct hnsw_aim *q, const uint32_t *s
 /* What hnsw_keys will read of a slot; of a float row the pointer to it. */
 static inline struct hop_ahead hnsw_ahead(const struct hnsw *h, const struct hnsw_aim *q)
 {
+	if (q->from != ROW_NONE)
+		return (struct hop_ahead){ h->fine.at, 2 * h->code_bytes, 2 * h->code_bytes };
 	if (!q->code)
 		return (struct hop_ahead){ (const char *)h->rows->at, sizeof(*h->rows->at), 1 };
 	return (struct hop_ahead){ h->codes.at, h->code_bytes, h->code_ahead };

@@ -25,13 +25,24 @@ static void sort_entries(uint64_t *at, uint32_t n)
 	}
 }
 
+/* Asks memory for what hnsw_keys will read of those entries. */
+static void prefetch_entries(const struct hnsw *h, const struct hnsw_aim *q, const struct beam *b,
+                             uint32_t begin, uint32_t end)
+{
+	struct hop_ahead ahead = hnsw_ahead(h, q);
+
+	for (uint32_t i = begin; i < end && i < b->n; i++)
+		hop_prefetch(&ahead, beam_slot(b->at[i]));
+}
+
 void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t n)
 {
 	struct beam *b = &s->beam;
 	unsigned step;
 
 	for (uint32_t i = 0; i < n; i += step) {
-		step = n - i < h->stride0 ? n - i : h->stride0;
+		step = n - i < RERANK_STEP ? n - i : RERANK_STEP;
+		prefetch_entries(h, q, b, i + step, i + 2 * step);
 		for (unsigned j = 0; j < step; j++)
 			s->slots[j] = beam_slot(b->at[i + j]);
 		hnsw_keys(h, q, s->slots, step, s->keys);
