@@ -7,6 +7,7 @@
 #define LIMIT_NAME          64  /* bytes of a tenant's or collection's name */
 #define LIMIT_ID            255 /* bytes of a vector's ID */
 #define LIMIT_DIMENSION     16384
+#define LIMIT_LENGTH        9e18 /* |v| under l2 and ip: (2 |v|)^2 is a float */
 #define LIMIT_LINE          (1u << 20) /* bytes of a line of vector text, JSON or a query */
 #define LIMIT_JSON_DEPTH    32
 #define LIMIT_METADATA      (1u << 16) /* bytes of one vector's metadata as JSON */

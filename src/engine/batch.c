@@ -184,10 +184,7 @@ static int check_record(const struct record *r, float *ret_inv_norm, struct err 
 	if (r->dim == 0 || r->dim > LIMIT_DIMENSION)
 		return err_set(e, -EINVAL, "%zu numbers, the limit is 1 to %d", r->dim,
 		               LIMIT_DIMENSION);
-	*ret_inv_norm = vector_inv_norm(r->v, r->dim);
-	if (m == METRIC_COSINE && *ret_inv_norm == 0)
-		return err_set(e, -EINVAL, "all numbers are 0, which has no direction for cosine");
-	return 0;
+	return vector_check(r->v, r->dim, m, ret_inv_norm, e);
 }
 
 static enum metric metric_of(struct collection *c)

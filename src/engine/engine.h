@@ -110,7 +110,7 @@ void engine_usage(struct engine *en, uint64_t *ret_vectors, uint64_t *ret_bytes,
 int engine_batch_begin(struct engine *en, uint32_t cid, struct batch **ret, struct err *e);
 /*
  * Adds one vector; r->id must be set. *ret_bytes: what it counts for bytes. -EINVAL: dimension
- * differs ("expected 128 numbers, got 127"), a zero vector under cosine, -ENOMEM, -ENOSPC,
+ * differs ("expected 128 numbers, got 127"), what vector_check refuses, -ENOMEM, -ENOSPC,
  * -EIO. The batch stays as it was before the call. Waits while the backlog is far too long.
  */
 int engine_batch_add(struct batch *b, const struct record *r, uint64_t *ret_bytes, struct err *e);
@@ -186,8 +186,8 @@ int engine_list(struct engine *en, uint32_t cid, uint64_t after, size_t max,
 
 /*
  * Answers one query into a (answer_begin .. answer_end are called here). k and ef of 0 are the
- * collection's; max_k cuts nothing, the caller has checked. -EINVAL: dimension, zero vector
- * under cosine, empty `like` ID unknown (-ENOENT).
+ * collection's; max_k cuts nothing, the caller has checked. -EINVAL: dimension, what
+ * vector_check refuses, empty `like` ID unknown (-ENOENT).
  */
 int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a,
                   struct err *e);

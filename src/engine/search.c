@@ -95,17 +95,18 @@ static int probe_like(const struct collection *c, const struct query *q, struct 
 static int probe_make(const struct collection *c, const struct query *q, struct probe *p,
                       struct err *e) REQUIRES_SHARED(c->lock)
 {
+	float inv_norm;
+	int rc;
+
 	if (q->like)
 		return probe_like(c, q, p, e);
 	if (!q->v || q->dim == 0)
 		return err_set(e, -EINVAL, "a query without numbers");
 	if (c->rows.dim && q->dim != c->rows.dim)
 		return err_set(e, -EINVAL, "expected %zu numbers, got %zu", c->rows.dim, q->dim);
-	if (c->rows.metric == METRIC_COSINE && vector_inv_norm(q->v, q->dim) == 0)
-		return err_set(e, -EINVAL, "all numbers are 0, which has no direction for cosine");
-	if (c->rows.dim)
-		probe_init(p, &c->rows, q->v);
-	return 0;
+	rc = vector_check(q->v, q->dim, c->rows.metric, &inv_norm, e);
+	*p = (struct probe){ q->v, c->rows.metric == METRIC_COSINE ? inv_norm : 1 };
+	return rc;
 }
 
 /* ---- finding ---- */

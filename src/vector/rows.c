@@ -7,13 +7,15 @@
  * leaves the range of a float (components near 1e20 or 1e-20), which no real embedding does;
  * such a pair is seen afterwards, at the cost of one comparison, and computed again in double,
  * where no pair of float vectors overflows. A squared distance or inner product that is no float
- * even then becomes ±FLT_MAX.
+ * even then becomes ±FLT_MAX: that is why vectors of such length are refused where they come in.
  */
 #include "vector/rows.h"
 
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 
+#include "base/limits.h"
 #include "vector/kernel.h"
 
 /*
@@ -68,6 +70,22 @@ float vector_inv_norm(const float *v, size_t dim)
 	if (!(s > SQUARE_MIN && s < SQUARE_MAX))
 		s = dot_wide(v, v, dim);
 	return s > 0 ? clamp(1 / sqrt(s)) : 0;
+}
+
+int vector_check(const float *v, size_t dim, enum metric m, float *ret_inv_norm, struct err *e)
+{
+	float inv = vector_inv_norm(v, dim);
+
+	if (ret_inv_norm)
+		*ret_inv_norm = inv;
+	if (m == METRIC_COSINE && inv == 0)
+		return err_set(e, -EINVAL, "all numbers are 0, which has no direction for cosine");
+	if (m != METRIC_COSINE && inv > 0 && inv < 1 / LIMIT_LENGTH)
+		return err_set(e, -EINVAL,
+		               "the vector is %.3g long, the limit for %s is %.3g: distances would "
+		               "be no floats",
+		               sqrt(dot_wide(v, v, dim)), metric_name(m), LIMIT_LENGTH);
+	return 0;
 }
 
 static float cosine_key_wide(const struct rows *r, const struct probe *p, uint32_t slot)

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/err.h"
 #include "vector/metric.h"
 
 #define ROW_NONE UINT32_MAX
@@ -60,6 +61,11 @@ void rows_key4(const struct rows *r, const struct probe *p, const uint32_t slots
 float rows_distance(const struct rows *r, float key);
 /* robust: no overflow at huge components, none lost at denormals */
 float vector_inv_norm(const float *v, size_t dim);
+/*
+ * Whether v, finite numbers, has distances under m. -EINVAL: all zeros under cosine, or so long under
+ * l2 and ip that a distance may be no float. ret_inv_norm: as above, NULL allowed.
+ */
+int vector_check(const float *v, size_t dim, enum metric m, float *ret_inv_norm, struct err *e);
 
 /* A found version. */
 struct hit {

@@ -187,6 +187,36 @@ static void test_zero_vector_has_no_direction(void **state)
 	assert_string_equal(out.data, "zero\t0\n");
 }
 
+/* One component that is a float, of which no distance would be one. */
+static void test_length_has_a_limit(void **state)
+{
+	struct fix *f = *state;
+	BUF_AUTO struct buf out = BUF_INIT;
+	const float huge[] = { 1, 3e38f, 0 }, tiny[] = { 1e-45f, 0, -1e-44f };
+	struct query q = { .v = huge, .dim = 3 };
+	struct record r = record_of("huge", huge, 3);
+	struct collection_config c = info(f).config;
+	struct batch *b;
+	struct err e = { 0 };
+
+	put(f, "cosine", huge, 3);
+	ask_ok(f, &q, &out);
+	assert_string_equal(out.data, "cosine\t0\n");
+	T_OK(engine_remove(f->en, CID, &(struct id_ref){ "cosine", 6 }, 1, &(uint64_t){ 0 }, NULL));
+	c.metric = METRIC_L2;
+	T_OK(engine_collection_configure(f->en, CID, &c, &e));
+	b = begin(f);
+	T_ERR(engine_batch_add(b, &r, NULL, &e), EINVAL);
+	assert_string_equal(e.text, "the vector is 3e+38 long, the limit for l2 is 9e+18: "
+	                            "distances would be no floats");
+	T_ERR(ask(f, &q, &out, NULL), EINVAL);
+	engine_batch_abort(b);
+	put(f, "tiny", tiny, 3);
+	q.v = tiny;
+	ask_ok(f, &q, &out);
+	assert_string_equal(out.data, "tiny\t0\n");
+}
+
 static void test_remove(void **state)
 {
 	struct fix *f = *state;
@@ -616,6 +646,7 @@ int main(void)
 		TEST(test_uncommitted_is_invisible),
 		TEST(test_dimension_rules),
 		TEST(test_zero_vector_has_no_direction),
+		TEST(test_length_has_a_limit),
 		TEST(test_remove),
 		TEST(test_list_and_stat),
 		TEST(test_long_list),

@@ -1,10 +1,12 @@
 /* test_rows.c: keys and distances per metric, also where float sums overflow or vanish. */
 #include "t.h"
 
+#include <errno.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 
+#include "vector/kernel.h"
 #include "vector/rows.h"
 
 #define DIM 37
@@ -135,6 +137,33 @@ static void norms_of_extremes(void **state)
 	assert_true(vector_inv_norm(tiny, 4) == FLT_MAX); /* 1/|v| is no float */
 }
 
+/* What is refused, and that whatever is not has distances that are floats. */
+static void lengths_have_a_limit(void **state)
+{
+	static const float none[3] = { 0 }, tiny[3] = { 1e-45f }, longest[3] = { 0, 8.99e18f },
+			   longer[3] = { -9e18f, 0, 1e18f },
+			   most[3] = { FLT_MAX, FLT_MAX, FLT_MAX };
+	struct err e = { 0 };
+	float inv;
+
+	(void)state;
+	T_ERR(vector_check(none, 3, METRIC_COSINE, NULL, &e), EINVAL);
+	assert_string_equal(e.text, "all numbers are 0, which has no direction for cosine");
+	T_OK(vector_check(most, 3, METRIC_COSINE, &inv, &e));
+	assert_true(inv > 0);
+	for (int m = METRIC_L2; m <= METRIC_IP; m++) {
+		T_OK(vector_check(none, 3, (enum metric)m, &inv, &e));
+		assert_true(inv == 0);
+		T_OK(vector_check(tiny, 3, (enum metric)m, NULL, &e));
+		T_OK(vector_check(longest, 3, (enum metric)m, NULL, &e));
+		T_ERR(vector_check(longer, 3, (enum metric)m, NULL, &e), EINVAL);
+		T_ERR(vector_check(most, 3, (enum metric)m, NULL, &e), EINVAL);
+	}
+	assert_string_equal(e.text, "the vector is 5.89e+38 long, the limit for ip is 9e+18: "
+	                            "distances would be no floats");
+	assert_true(kernels_get()->l2sq(longest, (const float[3]){ 0, -8.99e18f }, 3) < FLT_MAX);
+}
+
 static void distances_are_what_users_see(void **state)
 {
 	struct rows r = { .metric = METRIC_COSINE };
@@ -169,6 +198,7 @@ int main(void)
 		cmocka_unit_test(keys_agree_with_double),
 		cmocka_unit_test(zero_vectors),
 		cmocka_unit_test(norms_of_extremes),
+		cmocka_unit_test(lengths_have_a_limit),
 		cmocka_unit_test(distances_are_what_users_see),
 		cmocka_unit_test(metric_names),
 	};
