@@ -55,10 +55,10 @@ TOOL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(wild
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PROGRAMS := $(if $(MOUNT_OBJ),$(BIN)/ruvectorfs) $(TOOLS:%=$(BIN)/%)
 
-SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] tests/crash/*.[ch])
+SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] tests/crash/*.[ch] tests/fuzz/*.[ch])
 
 .DEFAULT_GOAL := all
-.PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa \
+.PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa check-tidy check-cppcheck soak \
 	coverage bench bench-open bench-peers bench-plot demo install install-files uninstall dist clean help
 .DELETE_ON_ERROR:
 
@@ -120,6 +120,16 @@ $(CRASH:%=$(BUILD)/tests/crash/%): $(BUILD)/tests/crash/%: $(BUILD)/faults/tests
 
 crash-programs: $(CRASH:%=$(BUILD)/tests/crash/%) $(BUILD)/faults/bin/ruvectorfs
 
+# Targets of the fuzzer, with the sizes of the programs above; and each with a main that replays its corpus.
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZED := $(BUILD)/mount/options.o $(FAULT_LIB)
+REPLAY := $(FUZZ:fuzz_%=$(BUILD)/tests/fuzz/replay_%)
+
+.SECONDARY: $(FUZZ:%=$(BUILD)/faults/tests/fuzz/%.o)
+$(REPLAY): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/faults/tests/fuzz/fuzz_%.o $(BUILD)/faults/tests/fuzz/replay.o $(FUZZED)
+	@mkdir -p $(@D)
+	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS) -lcmocka
+
 deps: ## install what is missing (Debian, Ubuntu)
 	@tests/deps.sh test
 
@@ -132,9 +142,9 @@ demo: ## install what is missing, build, and search this machine's package descr
 	@$(MAKE) -s --no-print-directory $(if $(findstring j,$(filter-out --%,$(MAKEFLAGS))),,-j$(shell nproc)) all
 	@RV_BIN=$(abspath $(BIN)) tools/demo.sh
 
-unit-programs: $(UNIT:%=$(BUILD)/tests/unit/%)
+unit-programs: $(UNIT:%=$(BUILD)/tests/unit/%) $(REPLAY)
 
-check-unit: $(UNIT:%=$(BUILD)/tests/unit/%) ## cmocka, a binary a module
+check-unit: $(UNIT:%=$(BUILD)/tests/unit/%) $(REPLAY) ## cmocka, a binary a module; the fuzzer's corpora
 	@tests/unit/run.sh $^
 
 check-bats: all ## bats, a file per visible file of the mount
@@ -148,15 +158,16 @@ check-san: ## both suites under address,undefined; the unit tests under thread, 
 	$(MAKE) --no-print-directory SAN=thread check-unit
 
 # The library is built once more, by clang and with coverage for the fuzzer; FUZZ_SECONDS each. Found inputs stay in build/.
-FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SECONDS ?= 20
-check-fuzz: ## libFuzzer on every parser, FUZZ_SECONDS each (clang, libclang-rt-dev)
+FUZZ_TARGETS ?= $(FUZZ:fuzz_%=%)
+check-fuzz: ## libFuzzer on every parser and file format, FUZZ_SECONDS each of FUZZ_TARGETS (clang, libclang-rt-dev)
 	$(MAKE) --no-print-directory CC=clang SAN=fuzzer-no-link,address,undefined fuzz-programs
-	@for f in $(FUZZ); do tests/fuzz/run.sh $(FUZZ_SECONDS) build/san-fuzzer-no-link-address-undefined/tests/fuzz/$$f || exit 1; done
+	@for f in $(FUZZ_TARGETS); do tests/fuzz/run.sh $(FUZZ_SECONDS) build/san-fuzzer-no-link-address-undefined/tests/fuzz/fuzz_$$f || exit 1; done
 
 fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/%)
 
-$(FUZZ:%=$(BUILD)/tests/fuzz/%): %: %.o $(LIB)
+$(FUZZ:%=$(BUILD)/tests/fuzz/%): $(BUILD)/tests/fuzz/%: $(BUILD)/faults/tests/fuzz/%.o $(FUZZED)
+	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
 HEADERS := $(wildcard src/*/*.h mount/*.h)
@@ -178,6 +189,16 @@ check-tsa: ## clang's analysis of what lock guards what
 	@for f in $(filter-out $(ALL_ISA_SRC),$(wildcard src/*/*.c)); do \
 		$(CLANG) $(RV_CFLAGS) $(PKG_CFLAGS) -fsyntax-only -Wno-missing-field-initializers -Wthread-safety -Werror=thread-safety $$f || exit 1; \
 	done; echo "check-tsa: clean"
+
+TOOLED := $(filter-out $(ALL_ISA_SRC),$(wildcard src/*/*.c)) $(wildcard mount/*.c)
+check-tidy: ## clang-tidy: the checks that .clang-tidy names (clang-tidy)
+	@bad=0; for f in $(TOOLED); do \
+		clang-tidy --quiet $$f -- $(RV_CFLAGS) $(PKG_CFLAGS) -w 2> /dev/null || bad=1; \
+	done; [ $$bad -eq 0 ] && echo "check-tidy: clean"
+
+check-cppcheck: ## cppcheck: errors, warnings, portability (cppcheck)
+	@cppcheck --quiet --enable=warning,performance,portability --inline-suppr --error-exitcode=1 --std=c11 \
+		--suppressions-list=tests/cppcheck.txt -D__x86_64__ -D_GNU_SOURCE -Isrc -I. $(TOOLED) && echo "check-cppcheck: clean"
 
 coverage: ## lines that the tests reach, by room
 	$(MAKE) --no-print-directory COVERAGE=1 check-unit check-bats

@@ -27,7 +27,7 @@ static void put(struct err *e, const char *text)
 	e->text[n] = '\0';
 }
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+int(err_set)(struct err *e, int code, const char *fmt, ...)
 {
 	char text[ERR_TEXT_MAX +
 	          4]; /* a sequence that is cut at the end of e->text is whole here */
@@ -62,7 +62,7 @@ int err_prefix(struct err *e, const char *fmt, ...)
 	return e->code;
 }
 
-int err_nomem(struct err *e)
+int(err_nomem)(struct err *e)
 {
 	return err_set(e, -ENOMEM, "out of memory");
 }

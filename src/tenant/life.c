@@ -61,7 +61,7 @@ uint64_t pending_left_ns(const struct tenant *t, uint64_t now_ns)
 /* ---- status ---- */
 
 static int set_tenant_status(struct tenants *ts, uint32_t number, enum tenant_status s,
-                             struct err *e)
+                             struct err *e) REQUIRES(ts->change)
 {
 	struct registry_tenant rt;
 	struct tenant *t;

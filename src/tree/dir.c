@@ -433,6 +433,8 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	int rc = tree_node(number, &n, &e);
 
 	tree_drop_orphan(t, who);
+	if (rc == 0 && file_kind(n.kind)->ops)
+		rc = err_set(&e, -ENOTDIR, "it is not a directory");
 	if (rc == 0)
 		rc = tree_enter(t, n, file_kind(n.kind)->access_read, &in, &e);
 	if (rc == 0) {

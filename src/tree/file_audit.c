@@ -39,6 +39,12 @@ static int audit_file_open(struct tree *t, const struct caller *who, struct hand
 	return 0;
 }
 
+/* A file that was rotated since is not known any more: it is the current one from now on. */
+static int audit_file_restore(struct tree *t, struct handle *h, struct err *e)
+{
+	return audit_file_open(t, NULL, h, e);
+}
+
 static int audit_file_read(struct tree *t, const struct caller *who, struct handle *h, uint64_t off,
                            size_t n, struct buf *ret, struct err *e)
 {
@@ -76,6 +82,7 @@ const struct file_ops file_audit = {
 	.read = audit_file_read,
 	.size = audit_file_size,
 	.release = audit_file_release,
+	.restore = audit_file_restore,
 };
 
 /* ---- names ---- */

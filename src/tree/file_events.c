@@ -43,6 +43,12 @@ static int events_open(struct tree *t, const struct caller *who, struct handle *
 	return 0;
 }
 
+/* The next read says where it stands. */
+static int events_restore(struct tree *t, struct handle *h, struct err *e)
+{
+	return events_open(t, NULL, h, e);
+}
+
 /* Room for more: what was given long ago goes. */
 static void forget(struct following *f)
 {
@@ -122,6 +128,8 @@ static bool pending(struct tree *t, struct handle *h)
 	struct inside in;
 	bool more;
 
+	if (!f)
+		return true; /* of a server before this one: a read restores it */
 	if (f->given < f->base + f->text.len)
 		return true;
 	if (tenant_enter(t->tenants, h->node.number, TENANT_ADMIN, &in, NULL) < 0)
@@ -148,4 +156,5 @@ const struct file_ops file_events = {
 	.open = events_open,
 	.read = events_read,
 	.release = events_release,
+	.restore = events_restore,
 };

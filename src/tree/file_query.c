@@ -172,7 +172,7 @@ bool tree_grew(struct tree *t, uint64_t handle, uint64_t *ret_size)
 	mutex_lock(&h->lock);
 	a = h->state;
 	*ret_size = 0;
-	if (!a->by_read && a->exchange)
+	if (a && !a->by_read && a->exchange)
 		*ret_size = exchange_extent(a->exchange, &waits);
 	/*
 	 * How long the answer of a tail will be is not known. The first read that ends early

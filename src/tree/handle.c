@@ -147,8 +147,9 @@ void handles_close(struct handles *hs, uint64_t number)
 struct handle *handles_next(struct handles *hs, uint64_t *pos, uint64_t *ret_number)
 {
 	while (*pos < LIMIT_HANDLES) {
-		struct slot *s = slot_at(hs, (*pos)++);
+		struct slot *s = slot_at(hs, *pos);
 
+		*pos += s ? 1 : CHUNK - *pos % CHUNK;
 		if (!s || !atomic_load_explicit(&s->open, memory_order_acquire))
 			continue;
 		*ret_number = number_of(&s->handle);
@@ -195,8 +196,10 @@ static int take_over_locked(struct handles *hs, struct err *e) REQUIRES(hs->lock
 
 		if (rc < 0)
 			return rc;
-		if (!f->open || !node_decode(f->node, &node))
+		if (!f->open || !kept_sound(f) || !node_decode(f->node, &node)) {
+			atomic_store(&f->open, 0); /* nobody answers for it */
 			continue;
+		}
 		h = slot_open(hs, i, f);
 		h->node = node;
 		h->ops = file_kind(node.kind)->ops;

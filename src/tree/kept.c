@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -57,12 +58,19 @@ struct kept {
 
 /* ---- life ---- */
 
-/* Nothing of a layout that is not ours is of use: all of it becomes a hole. */
+/*
+ * Nothing of a layout that is not ours is of use: all of it becomes a hole. Nor is a file that is
+ * shorter than what will be mapped: touching the rest would be the end of us.
+ */
 static int prepare(struct kept *k)
 {
 	struct head head = { 0 };
+	struct stat st;
 
-	if (io_read_at(k->fd, &head, sizeof(head), 0) == 0 && head.magic == MAGIC &&
+	if (fstat(k->fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size >= sizeof(struct layout) &&
+	    io_read_at(k->fd, &head, sizeof(head), 0) == 0 && head.magic == MAGIC &&
 	    head.size == sizeof(struct layout))
 		return 0;
 	if (ftruncate(k->fd, 0) < 0 || ftruncate(k->fd, sizeof(struct layout)) < 0)
@@ -161,9 +169,14 @@ void kept_drop(struct kept *k, uint32_t index)
 	struct kept_file *f = kept_file(k, index);
 
 	atomic_store(&f->open, 0);
-	if (f->text_len != KEPT_NO_TEXT)
+	if (f->text_len <= TEXT_MAX)
 		give_back(k, text_at(index), f->text_len);
 	settle(k, index);
+}
+
+bool kept_sound(const struct kept_file *f)
+{
+	return f->open == 1 && memchr(f->name, '\0', sizeof(f->name));
 }
 
 /* ---- texts ---- */

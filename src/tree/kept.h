@@ -5,7 +5,9 @@
  * Every server maps the same file and finds what the one before it left, whenever that ended. A
  * record is written before the call that it tells of is answered. Without a supervisor the
  * memory is the process's own and nothing is found in it. What another version laid out
- * differently is forgotten.
+ * differently is forgotten. And a server that ended by a wild write may have left anything: what
+ * is here is plain data of which every value means something, and a record that cannot be (kept_sound)
+ * is dropped.
  *
  * Threads: a file's record belongs to who holds its handle's lock; calls may be begun and ended
  * by all.
@@ -35,7 +37,7 @@ struct kept_stream {
 	uint64_t pos;   /* bytes taken */
 	/* When nothing waited the last time: what came since is kept as pending bytes. */
 	uint64_t clean_pos;
-	bool goes_on;       /* a new reader could read on there */
+	uint8_t goes_on;    /* not 0: a new reader could read on there */
 	uint64_t position;  /* of the next record */
 	uint32_t n_commits; /* batches so far; each has the token with its number */
 	/* of the call under way: the commit that ends it, once that is tried */
@@ -52,7 +54,7 @@ struct kept_file {
 	_Atomic uint32_t open;
 	uint32_t generation; /* how often the place was used */
 	int32_t flags;       /* of open(2) */
-	bool applied;        /* as the handle's */
+	uint8_t applied;     /* not 0: as the handle's */
 	uint64_t node;
 	uint64_t opened_by;         /* request */
 	uint64_t text_len;          /* of its snapshot, or KEPT_NO_TEXT */
@@ -77,6 +79,8 @@ uint32_t kept_n_files(const struct kept *k); /* above all indices that were used
 struct kept_file *kept_take(struct kept *k, uint32_t index);
 struct kept_file *kept_file(struct kept *k, uint32_t index);
 void kept_drop(struct kept *k, uint32_t index);
+/* Whether an open file that another server left can be one. */
+bool kept_sound(const struct kept_file *f);
 
 /* A snapshot. Failing is no error: then it is just not found again. */
 void kept_put_text(struct kept *k, uint32_t index, const struct buf *text);

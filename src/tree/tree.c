@@ -229,6 +229,8 @@ static int set_size(struct tree *t, const struct caller *who, struct node n, uin
 		return size == 0
 		               ? 0
 		               : err_set(e, -EINVAL, "a size can be set only through an open file");
+	if (h->ops != ops)
+		return err_set(e, -EBADF, "the open file is another one");
 	mutex_lock(&h->lock);
 	rc = restore(t, h, e);
 	if (rc == 0)
@@ -462,7 +464,8 @@ static long write_control(struct tree *t, const struct caller *who, struct handl
 	if (h->applied && n == 1 && p[0] == '\n')
 		return 1;
 	rc = h->ops->control(t, who, h->node, p, n, e);
-	h->applied = h->kept->applied = rc == 0;
+	h->applied = rc == 0;
+	h->kept->applied = h->applied;
 	if (rc == 0)
 		acts_wrote(t, who, h->node, p, n);
 	return rc < 0 ? rc : (long)n;
@@ -472,8 +475,12 @@ static long write_locked(struct tree *t, const struct caller *who, struct handle
                          const void *p, size_t n, struct err *e)
 {
 	struct inside in;
-	long rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_write, &in, e);
+	long rc;
 
+	/* The kernel sees to it, unless what a server left behind says otherwise. */
+	if (!wants_write(h->flags))
+		return err_set(e, -EBADF, "the file was not opened for writing");
+	rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_write, &in, e);
 	if (rc < 0)
 		return rc;
 	rc = restore(t, h, e);

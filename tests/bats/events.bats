@@ -287,6 +287,35 @@ example() { # LANGUAGE N
         "$BATS_TEST_DIRNAME/../../docs/MONITORING.md"
 }
 
+@test "a reader of events goes on when the server is killed, and a poll too" {
+    follow "$T"
+    python3 - "$T/events" > "$BATS_TEST_TMPDIR/polled" 3>&- << 'EOF' &
+import os, select, sys
+fd = os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK)
+p = select.poll()
+p.register(fd, select.POLLIN)
+print("open", flush=True)
+while p.poll(60000):
+    try:
+        text = os.read(fd, 65536)
+    except BlockingIOError:
+        continue
+    sys.stdout.write(text.decode())
+    sys.stdout.flush()
+    if b"suspended" in text:
+        break
+EOF
+    polled=$!
+    poll 10 grep -q open "$BATS_TEST_TMPDIR/polled"
+    for word in readonly active suspended; do
+        kill9_server
+        poll 20 fs_answers
+        write "$T/status" $word
+        sees "$word"
+    done
+    wait $polled
+}
+
 @test "the examples of docs/MONITORING.md do what they say" {
     example sh 1 | sed "s#> alarm#> $BATS_TEST_TMPDIR/alarm#" > "$BATS_TEST_TMPDIR/1.sh"
     example sh 2 | sed "s#>> happened#>> $BATS_TEST_TMPDIR/happened#" > "$BATS_TEST_TMPDIR/2.sh"
