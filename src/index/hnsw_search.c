@@ -87,6 +87,7 @@ static void find_nearest(const struct hnsw_walk *w, const struct probe *p, uint3
 	unsigned n;
 
 	beam_clear(&s->nearest, k);
+	prefetch_entries(w->h, &exact, &s->beam, 0, 3 * RERANK_STEP);
 	while ((n = take_promising(w->h, s, &at))) {
 		hnsw_keys(w->h, &exact, s->slots, n, s->keys);
 		for (unsigned i = 0; i < n; i++) {
