@@ -4,7 +4,9 @@
  * A task that made a request is kept with an open pidfd and its lineage. One PIDFD_GET_INFO on
  * the kept descriptor says that the task is still the same one (a reused pid is another task,
  * the old descriptor then fails) and has the same parent, so its lineage stands. It may name an
- * ancestor that has died since: identities are never reused, so that does no harm.
+ * ancestor that has died since: identities are never reused, so that does no harm. A task that
+ * ended is of no use, and a shell starts one a command: each new task looks at the ones not
+ * asked for the longest, and lets go of those that ended.
  *
  * A parent is found by number, which is safe when its descriptor was open before the child
  * named it. For one opened just now the child is asked again. The caller itself cannot end: its
@@ -47,6 +49,9 @@ _Static_assert(sizeof(struct pidfd_info_v0) == 64, "the kernel's first version h
 
 #define N_SHARDS 8
 #define MAX_FDS  1024
+
+/* Of the tasks that are kept, with each new one: do they live? */
+#define LOOK_AT_EACH 2
 
 /* Set in the identity of a user who stands for its processes; inodes and start times stay below. */
 #define IDENTITY_UID (1ull << 63)
@@ -292,12 +297,30 @@ static bool task_open(struct task *t, pid_t tid)
 	return false;
 }
 
+/* More than one is added, so that they become fewer. Who lives is looked at last again. */
+static void drop_ended(struct shard *sh) REQUIRES(sh->lock);
+
+static void drop_ended(struct shard *sh)
+{
+	for (int i = 0; i < LOOK_AT_EACH && sh->last; i++) {
+		struct task *t = sh->last;
+
+		if (task_refresh(t)) {
+			task_unlink(sh, t);
+			task_push(sh, t);
+		} else {
+			task_drop(sh, t);
+		}
+	}
+}
+
 static struct task *task_add(struct processes *ps, struct shard *sh, pid_t tid) REQUIRES(sh->lock)
 {
 	struct task *t = mem_zalloc(1, sizeof *t);
 
 	if (!t)
 		return NULL;
+	drop_ended(sh);
 	if (sh->n >= ps->max_tasks)
 		task_drop(sh, sh->last);
 	if (!task_open(t, tid)) {

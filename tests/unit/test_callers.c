@@ -619,6 +619,24 @@ static void many_children_one_after_the_other(void **state)
 	assert_int_equal(in_child(ask_1_to_40_times), 0);
 }
 
+static pid_t waiting_child(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when an assertion fails */
+		pause();
+		_exit(0);
+	}
+	return pid;
+}
+
+static void end_child(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 static void descriptors_are_bounded(void **state)
 {
 	struct rlimit old, few = { 128, 128 };
@@ -631,21 +649,40 @@ static void descriptors_are_bounded(void **state)
 	T_OK(processes_new(PROCESSES_PIDFD, &ps, NULL));
 	setrlimit(RLIMIT_NOFILE, &old);
 	for (int i = 0; i < 100; i++) {
-		pid_t pid = fork();
+		pid_t pid = waiting_child();
 
-		if (pid == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when an assertion fails */
-			pause();
-			_exit(0);
-		}
 		processes_lineage(ps, &(struct caller){ .tid = pid }, &l);
 		assert_int_equal(l.pid[0], pid);
 		assert_true(processes_alive(ps, l.process[0], pid));
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+		end_child(pid);
 		assert_false(processes_alive(ps, l.process[0], pid));
 	}
 	assert_in_range(processes_open_fds(ps), 1, 32);
+	processes_free(ps);
+}
+
+/* A shell starts a process a command; those that ended keep no descriptors, others do. */
+static void descriptors_of_ended_tasks_are_closed(void **state)
+{
+	struct processes *ps;
+	struct lineage l;
+	pid_t lives[20];
+
+	T_OK(processes_new(PROCESSES_PIDFD, &ps, NULL));
+	for (int i = 0; i < 20; i++) {
+		lives[i] = waiting_child();
+		processes_lineage(ps, &(struct caller){ .tid = lives[i] }, &l);
+	}
+	for (int i = 0; i < 200; i++) {
+		pid_t pid = waiting_child();
+
+		processes_lineage(ps, &(struct caller){ .tid = pid }, &l);
+		assert_int_equal(l.pid[0], pid);
+		end_child(pid);
+	}
+	assert_in_range(processes_open_fds(ps), 20, 80);
+	for (int i = 0; i < 20; i++)
+		end_child(lives[i]);
 	processes_free(ps);
 }
 
@@ -801,6 +838,7 @@ int main(int argc, char **argv)
 		WITH(many_children_one_after_the_other, pidfd),
 		WITH(a_larger_post_is_freed_by_its_owner, pidfd),
 		cmocka_unit_test(descriptors_are_bounded),
+		cmocka_unit_test(descriptors_of_ended_tasks_are_closed),
 		cmocka_unit_test(reused_pid),
 		cmocka_unit_test(dying_of_a_signal),
 	};
