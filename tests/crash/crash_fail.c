@@ -229,6 +229,25 @@ static unsigned long next_n(const struct class *c, unsigned long n)
 	                : 0);
 }
 
+/* There is something to work on again. The last of the removals may have left a tenant readonly. */
+static void make_again(const struct class *c)
+{
+	struct err e = { 0 };
+	struct op op;
+
+	while (op_make_kind(&w, OP_CREATE, &random_state, &op)) {
+		int rc = op_run(ts, &w, &op, NULL, &e);
+
+		if (rc == -EROFS) {
+			reopen(c, 0);
+			rc = op_run(ts, &w, &op, NULL, &e);
+		}
+		if (rc < 0)
+			give_up("create", c, 0, &e);
+		op_apply(&w, &op);
+	}
+}
+
 static void make_places(void)
 {
 	const struct owner owner = { .mode = 0700 };
@@ -256,16 +275,8 @@ static void run_class(const struct class *c, bool verbose)
 
 		while (fail_one(c, (enum op_kind)kind, n))
 			n = next_n(c, n);
-		if (kind == OP_DROP) { /* there is something to work on again */
-			struct op op;
-			struct err e = { 0 };
-
-			while (op_make_kind(&w, OP_CREATE, &random_state, &op)) {
-				if (op_run(ts, &w, &op, NULL, &e) < 0)
-					give_up("create", c, 0, &e);
-				op_apply(&w, &op);
-			}
-		}
+		if (kind == OP_DROP)
+			make_again(c);
 	}
 	for (unsigned long n = 1; fail_open(c, n);)
 		n = next_n(c, n);
