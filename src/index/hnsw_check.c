@@ -120,7 +120,8 @@ static void check_edges(const struct checking *c, uint32_t slot, const uint32_t 
 		else
 			t->edges_held++;
 	}
-	t->broken += children > hnsw_tree_children_max(h);
+	/* A dead one that a neighbour was detached from gets one more when its chain turns around. */
+	t->broken += !dead && children > hnsw_tree_children_max(h);
 	if (parent == ROW_NONE) {
 		t->roots++;
 		return;
