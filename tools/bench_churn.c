@@ -157,14 +157,14 @@ static void *link_thread(void *arg)
 	return NULL;
 }
 
-static void *repair_thread(void *arg)
+static void *detach_thread(void *arg)
 {
 	struct churn *ch = arg;
 	uint32_t at;
 	int rc;
 
 	while ((at = (uint32_t)atomic_fetch_add(&ch->b.next, PIECE)) < ch->b.rows.n) {
-		rc = hnsw_repair(ch->b.graph, at, at + PIECE, NULL);
+		rc = hnsw_detach(ch->b.graph, at, at + PIECE, NULL);
 		if (rc < 0)
 			atomic_store(&ch->b.failed, rc);
 	}
@@ -189,10 +189,13 @@ static int replace(struct churn *ch, const uint32_t *vectors, uint32_t n, struct
 	for (uint32_t i = 0; i < n; i++)
 		move_vector(ch, vectors[i]);
 	rc = bench_graph_threads(b, b->o.threads, link_thread, e);
-	rc = rc < 0 ? rc : bench_graph_threads(b, b->o.threads, repair_thread, e);
 	if (rc < 0)
 		return rc;
-	hnsw_remove(b->graph, free_row, ch);
+	hnsw_reparent(b->graph, 0, b->rows.n);
+	rc = bench_graph_threads(b, b->o.threads, detach_thread, e);
+	if (rc < 0)
+		return rc;
+	hnsw_forget(b->graph, free_row, ch);
 	shuffle(ch, ch->free, ch->n_free);
 	return 0;
 }

@@ -47,6 +47,24 @@ static unsigned take_starts(const struct beam *b, uint32_t *starts)
 	return n ? n : 1;
 }
 
+/*
+ * Puts the candidates in order. Where estimates tell too little of the m nearest, another walk, from
+ * the best of them.
+ */
+static void rerank(struct insertion *in, const struct hnsw_walk *w, const struct hnsw_aim *row)
+{
+	struct beam *b = &in->s->beam;
+	uint64_t last = b->n ? b->at[b->n - 1] : 0;
+	uint32_t starts[HNSW_STARTS_MAX];
+	struct hnsw_walk exact = *w;
+
+	hnsw_rerank(in->h, in->s, row, b->n);
+	if (b->n <= in->h->m || !hnsw_is_noise(in->h, in->s, last, beam_key(b->at[in->h->m - 1])))
+		return;
+	exact.q = row;
+	hnsw_walk_level(&exact, starts, take_starts(b, starts), b->ef);
+}
+
 /* Step 1, on the levels that node and graph share. Returns the node of level 0 nearest to it. */
 static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned top)
 {
@@ -62,7 +80,7 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 	for (;; w.level--) {
 		hnsw_walk_level(&w, starts, n, in->h->ef_construction);
 		if (in->q.code)
-			hnsw_rerank(in->h, in->s, &row, b->n);
+			rerank(in, &w, &row);
 		in->n_picks[w.level] = hnsw_select(in->h, in->s, in->slot, picks_of(in, w.level), 0,
 		                                   in->h->m, w.level == 0);
 		if (b->n)

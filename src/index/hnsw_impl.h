@@ -223,5 +223,10 @@ void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned
 unsigned hnsw_approach(const struct hnsw_walk *w, uint32_t entry, uint32_t ef, uint32_t *ret);
 /* hnsw_search.c: the first n entries of the beam get keys as of q, and the order of these. */
 void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t n);
+/*
+ * Whether the beam of a walk by codes may lack what is nearer than bound, the exact key of the
+ * farthest that is wanted. last: its last entry, as it was estimated.
+ */
+bool hnsw_is_noise(const struct hnsw *h, const struct scratch *s, uint64_t last, float bound);
 
 #endif

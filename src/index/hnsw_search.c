@@ -8,8 +8,9 @@
 
 #include "index/hnsw_impl.h"
 
-#define RERANK_STEP 8 /* rows looked at between two looks at what is still worth it */
-#define DOUBT       3 /* deviations of an estimate that are believed possible */
+#define RERANK_STEP 8    /* rows looked at between two looks at what is still worth it */
+#define NOISE       0.5f /* deviations by which a beam's end has to be beyond the k-th nearest */
+#define DOUBT       3    /* deviations of an estimate that are believed possible */
 
 /*
  * Sorts n entries, ascending. They were sorted by estimates, so none has far to go.
@@ -98,6 +99,46 @@ static void find_nearest(const struct hnsw_walk *w, const struct probe *p, uint3
 	}
 }
 
+/*
+ * Where vectors lie closer together than estimates are exact, as in dense clusters or far from the
+ * origin, a beam fills with what was estimated too near, and what was estimated too far is lost. It
+ * shows: the last of a full beam is not estimated to be farther than the k-th nearest is.
+ */
+bool hnsw_is_noise(const struct hnsw *h, const struct scratch *s, uint64_t last, float bound)
+{
+	const struct beam *b = &s->beam;
+	const float *norms = h->norms.at;
+	float deviation = code_error(&s->code, norms ? norms[beam_slot(last)] : 1);
+
+	return b->n == b->ef && b->n < hnsw_count(h) && beam_key(last) - NOISE * deviation < bound;
+}
+
+/* Another walk, by float rows, from the best that estimates led to. */
+static void walk_exactly(struct hnsw_walk *w, const struct probe *p)
+{
+	const struct hnsw_aim exact = { .p = *p, .from = ROW_NONE };
+	const struct beam *nearest = &w->s->nearest;
+	uint32_t starts[HNSW_STARTS_MAX];
+	unsigned n = 0;
+
+	for (; n < nearest->n && n < HNSW_STARTS_MAX; n++)
+		starts[n] = beam_slot(nearest->at[n]);
+	w->q = &exact;
+	hnsw_walk_level(w, starts, n, w->s->beam.ef);
+}
+
+/* What a walk by codes found, by float rows; in which beam. */
+static const struct beam *sort_out(struct hnsw_walk *w, const struct probe *p, uint32_t k)
+{
+	const struct beam *b = &w->s->beam, *nearest = &w->s->nearest;
+
+	find_nearest(w, p, k);
+	if (b->n == 0 || !hnsw_is_noise(w->h, w->s, b->at[b->n - 1], beam_bound(nearest)))
+		return nearest;
+	walk_exactly(w, p);
+	return &w->s->beam;
+}
+
 static size_t take_hits(const struct beam *b, size_t k, struct hit *ret)
 {
 	size_t n = b->n < k ? b->n : k;
@@ -135,6 +176,7 @@ int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef
 	};
 	struct scratch_pool *pool = (struct scratch_pool *)&h->pool;
 	uint32_t entry = hnsw_entry(h), starts[HNSW_STARTS_MAX];
+	const struct beam *found;
 	struct hnsw_aim q;
 	size_t n;
 
@@ -148,9 +190,8 @@ int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef
 	w.q = &q;
 	n = hnsw_approach(&w, entry, (uint32_t)ef, starts);
 	hnsw_walk_level(&w, starts, (unsigned)n, (uint32_t)ef);
-	if (q.code)
-		find_nearest(&w, p, (uint32_t)(k < ef ? k : ef));
-	n = take_hits(q.code ? &w.s->nearest : &w.s->beam, k, ret);
+	found = q.code ? sort_out(&w, p, (uint32_t)(k < ef ? k : ef)) : &w.s->beam;
+	n = take_hits(found, k, ret);
 	hnsw_scratch_put(pool, w.s);
 	return (int)n;
 }

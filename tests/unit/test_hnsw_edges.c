@@ -180,7 +180,7 @@ static void fill_piles(struct edge *x, uint32_t slot, float *v)
 static void piles(void **state)
 {
 	(void)state;
-	everywhere(2000, 20, 0.95, fill_piles);
+	everywhere(2000, 20, 0.9, fill_piles);
 }
 
 /* Every fifth is zero. */
