@@ -330,14 +330,19 @@ static void *search_meanwhile(void *arg)
  * Two threads insert, a third searches: nothing is lost, and the graph is as good as one that
  * was built alone.
  */
-static void parallel_build_with(unsigned m, bool duplicates)
+static void parallel_build_with(unsigned m, bool duplicates, bool bulk)
 {
 	struct fixture f = fx_new(t_seed(), N, DIM, METRIC_L2);
 	struct race r = { .f = &f };
 	pthread_t builders[2], searcher;
 
+	f.quantization = bulk ? HNSW_4BIT : HNSW_FLOAT;
 	fx_start(&f, m);
-	for (uint32_t slot = 0; slot < N; slot++) {
+	if (bulk) /* a few that have no fine codes, then in bulk */
+		fx_add_clustered(&f, 0, r.next = 50);
+	if (bulk)
+		hnsw_bulk_begin(f.h);
+	for (uint32_t slot = r.next; slot < N; slot++) {
 		fx_fill_clustered(&f, fx_vector(&f, slot));
 		if (duplicates && slot >= 10)
 			memcpy(fx_vector(&f, slot), fx_vector(&f, slot % 10), DIM * sizeof(float));
@@ -361,14 +366,22 @@ static void parallel_build_with(unsigned m, bool duplicates)
 static void parallel_build(void **state)
 {
 	(void)state;
-	parallel_build_with(16, false);
+	parallel_build_with(16, false, false);
 }
 
 /* Ten piles of equal vectors and short rows: every insertion fights for the same few rows. */
 static void parallel_build_of_duplicates(void **state)
 {
 	(void)state;
-	parallel_build_with(2, true);
+	parallel_build_with(2, true, false);
+}
+
+/* Codes, norms and fine codes are written beside searches and selections that read others'. */
+static void parallel_build_in_bulk(void **state)
+{
+	(void)state;
+	parallel_build_with(16, false, true);
+	parallel_build_with(2, true, true);
 }
 
 int main(void)
@@ -391,6 +404,7 @@ int main(void)
 	const struct CMUnitTest threaded[] = {
 		cmocka_unit_test(parallel_build),
 		cmocka_unit_test(parallel_build_of_duplicates),
+		cmocka_unit_test(parallel_build_in_bulk),
 	};
 
 	int failed = FX_ONLY_THREADS ? 0 : cmocka_run_group_tests(alone, NULL, NULL);

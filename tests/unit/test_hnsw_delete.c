@@ -416,14 +416,17 @@ static void two_work(struct race *r,
 }
 
 /* Two threads repair, one inserts, one searches. */
-static void repair_beside(bool by_steps)
+static void repair_beside(bool by_steps, bool bulk)
 {
 	struct fixture f = fx_new(t_seed(), N, 8, METRIC_L2);
 	struct race r = { .f = &f, .next_slot = N / 2 };
 	pthread_t inserter, searcher;
 
+	f.quantization = bulk ? HNSW_4BIT : HNSW_FLOAT;
 	fx_start(&f, 4);
 	fx_add_clustered(&f, 0, N / 2);
+	if (bulk)
+		hnsw_bulk_begin(f.h);
 	for (uint32_t slot = N / 2; slot < N; slot++) {
 		fx_fill_clustered(&f, fx_vector(&f, slot));
 		fx_set(&f, slot, ROW_LIVE);
@@ -455,13 +458,21 @@ static void repair_beside(bool by_steps)
 static void repair_beside_inserts_and_searches(void **state)
 {
 	(void)state;
-	repair_beside(false);
+	repair_beside(false, false);
 }
 
 static void detach_beside_inserts_and_searches(void **state)
 {
 	(void)state;
-	repair_beside(true);
+	repair_beside(true, false);
+}
+
+/* Of the rows around the dead some have fine codes and some have not. */
+static void repair_beside_inserts_in_bulk(void **state)
+{
+	(void)state;
+	repair_beside(false, true);
+	repair_beside(true, true);
 }
 
 int main(void)
@@ -480,6 +491,7 @@ int main(void)
 	const struct CMUnitTest threaded[] = {
 		cmocka_unit_test(repair_beside_inserts_and_searches),
 		cmocka_unit_test(detach_beside_inserts_and_searches),
+		cmocka_unit_test(repair_beside_inserts_in_bulk),
 	};
 
 	int failed = FX_ONLY_THREADS ? 0 : cmocka_run_group_tests(alone, NULL, NULL);
