@@ -210,7 +210,7 @@ static int set_in_tier(struct quota *tier, const char *word, size_t n, struct er
 		return rc;
 	key = find_key(&l);
 	if (key == QUOTA_ALL)
-		return keyed_unknown(&l, KNOWN + sizeof("tier, ") - 1, e);
+		return keyed_unknown(&l, &KNOWN[sizeof("tier, ") - 1], e);
 	return read_value(key, &l, &tier->max[key], e);
 }
 
