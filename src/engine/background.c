@@ -27,7 +27,6 @@
 #define SLICE_MIN_NS 1000000u
 #define SLICE_MAX_NS 200000000u
 #define RETRY_NS     10000000000u /* after a maintenance that failed */
-#define WAITING_FEW  1000u        /* rows to be linked that an image need not wait for */
 
 enum due {
 	DUE_DISCARD = 1,
@@ -128,6 +127,28 @@ static uint64_t slice_ns(const struct collection *c)
 	return ns < SLICE_MIN_NS ? SLICE_MIN_NS : ns > SLICE_MAX_NS ? SLICE_MAX_NS : ns;
 }
 
+/*
+ * A server that is killed again and again gets no time to link all that it found. It saves what it
+ * has linked, while others wait, after so many rows, twice as many, and so on: at any moment at
+ * least half of what it linked need not be linked again.
+ */
+static bool progress_is_due(const struct collection *c) REQUIRES(c->mu)
+{
+	return c->recovered > 0 && c->links - c->image_links >= c->recovered_step;
+}
+
+/* While many recovered rows wait nothing else may come to ask whether an image is due. */
+static void maintain_meanwhile(struct collection *c)
+{
+	bool due;
+
+	mutex_lock(&c->mu);
+	due = progress_is_due(c);
+	mutex_unlock(&c->mu);
+	if (due)
+		background_maintain(c);
+}
+
 static void link_job(void *arg)
 {
 	struct collection *c = arg;
@@ -144,6 +165,7 @@ static void link_job(void *arg)
 			job_end(c);
 			return;
 		}
+		maintain_meanwhile(c);
 	} while (!job_again(c, link_job));
 }
 
@@ -169,6 +191,7 @@ static uint32_t larger(uint32_t a, uint32_t b)
 
 static bool image_is_due(const struct collection *c, bool forced) REQUIRES(c->mu)
 {
+	uint64_t linked = c->links - c->image_links;
 	uint64_t behind = c->changes - c->image_changes;
 	uint32_t worth = larger(IMAGE_CHANGES, c->live / 5);
 
@@ -177,7 +200,11 @@ static bool image_is_due(const struct collection *c, bool forced) REQUIRES(c->mu
 	if (!c->has_image)
 		behind = c->changes + c->links;
 	if (forced)
-		return behind > 0 || c->links != c->image_links;
+		return behind > 0 || linked > 0;
+	if (progress_is_due(c))
+		return true;
+	if (behind < linked)
+		behind = linked;
 	if (c->n_limbo > larger(DEAD_MIN, c->rows.n / 10))
 		return true;
 	return behind > worth && (c->ring_n < WAITING_FEW || behind > 4 * (uint64_t)worth);

@@ -7,6 +7,10 @@
  * the collection's lock for reading from the ring to the end, so that no slot changes its
  * meaning meanwhile.
  *
+ * What waits when a store was opened after a crash is remembered as recovered until few wait. It
+ * must not be writers that pay for it: in a process that does not live long they would pay again
+ * and again and never come to their own. And what of it is linked is saved soon (background.c).
+ *
  * Lock order: link_gate, lock, mu.
  */
 #include <assert.h>
@@ -15,6 +19,9 @@
 
 #include "base/mem.h"
 #include "engine/engine_impl.h"
+
+#define RECOVERED_MAX   100000u /* recovered rows that a writer may leave: a search scans them */
+#define RECOVERED_STEPS 64      /* an image costs about as much as linking that part of its rows */
 
 void backlog_push(struct collection *c, uint32_t slot)
 {
@@ -28,14 +35,28 @@ void backlog_push(struct collection *c, uint32_t slot)
 	si->flags |= SLOT_QUEUED;
 }
 
-uint32_t backlog_length(struct collection *c)
+struct backlog_debt backlog_debt(struct collection *c)
 {
+	struct backlog_debt d;
 	uint32_t n;
 
 	mutex_lock(&c->mu);
 	n = c->ring_n + c->n_linking;
+	d.over = n > BACKLOG_MAX ? n - BACKLOG_MAX : 0;
+	d.allowed = c->recovered < RECOVERED_MAX ? c->recovered : RECOVERED_MAX;
 	mutex_unlock(&c->mu);
-	return n;
+	return d;
+}
+
+void backlog_recovered(struct collection *c)
+{
+	uint32_t step = c->live / RECOVERED_STEPS;
+
+	/* without a graph all of them are about to wait */
+	c->recovered = c->graph ? c->ring_n : c->live > FLAT_ROWS_MAX ? c->live : 0;
+	c->recovered_step = step > WAITING_FEW ? step : WAITING_FEW;
+	if (c->graph && c->ring_n > hnsw_count(c->graph) / 2)
+		hnsw_bulk_begin(c->graph);
 }
 
 /* Those that died while they waited are freed on the way. */
@@ -88,6 +109,8 @@ static void link_end(struct collection *c, uint32_t slot, bool linked)
 		c->links++;
 		if (rows_state(&c->rows, slot) == ROW_LIVE)
 			c->unlinked_live--;
+		if (c->ring_n < WAITING_FEW)
+			c->recovered = 0;
 	}
 	mutex_unlock(&c->mu);
 }
@@ -187,7 +210,7 @@ static void graph_drop(struct collection *c) REQUIRES(c->lock, c->mu)
 	hnsw_free(c->graph);
 	c->graph = NULL;
 	c->ring_head = c->ring_n = 0;
-	c->unlinked_live = 0;
+	c->unlinked_live = c->recovered = 0;
 	for (uint32_t i = 0; i < c->rows.n; i++) {
 		c->info[i].flags &= SLOT_HEAP | SLOT_IMAGE;
 		if (rows_state(&c->rows, i) == ROW_DEAD)

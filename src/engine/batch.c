@@ -12,8 +12,11 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "engine/engine_impl.h"
+
+#define THROTTLE_NS 50000000u /* that a call links rows while recovered ones wait */
 
 int engine_batch_begin(struct engine *en, uint32_t cid, struct batch **ret, struct err *e)
 {
@@ -401,13 +404,30 @@ static int append(struct batch *b, struct store_row *rows, struct err *e)
 	return rc;
 }
 
-void batch_throttle(struct collection *c)
+/*
+ * Two rows are linked for each that was added, so the backlog shrinks whoever writes. While what
+ * waited at open is worked off that is enough, and a moment of it: the call that waits is sent
+ * again when the server is killed, and has to come to its end some time.
+ */
+static bool has_to_link(struct collection *c, size_t left, uint64_t until)
+{
+	struct backlog_debt d = backlog_debt(c);
+
+	if (d.over == 0)
+		return false;
+	return d.over > d.allowed || (left > 0 && clock_mono_ns() < until);
+}
+
+void batch_throttle(struct collection *c, size_t added)
 {
 	struct flow *f = c->engine->flow;
+	uint64_t until = clock_mono_ns() + THROTTLE_NS;
+	size_t left = 2 * added;
 	struct turn turn;
 	int rc = 1;
 
-	while (rc == 1 && backlog_length(c) > BACKLOG_MAX) {
+	while (rc == 1 && has_to_link(c, left, until)) {
+		left -= left > 0;
 		turn_take(f, &turn);
 		rc = backlog_link_one(c, NULL);
 		turn_give(f, &turn);
@@ -417,6 +437,7 @@ void batch_throttle(struct collection *c)
 int batch_spill(struct batch *b, struct err *e)
 {
 	MEM_AUTO struct store_row *rows = mem_alloc(b->n_pending, sizeof(*rows));
+	size_t added;
 	int rc;
 
 	if (!rows || extents_room(b) < 0)
@@ -426,11 +447,12 @@ int batch_spill(struct batch *b, struct err *e)
 		rc = append(b, rows, e);
 	if (rc < 0)
 		return rc;
+	added = b->n_pending;
 	b->n_pending = 0;
 	buf_clear(&b->floats);
 	buf_clear(&b->strings);
 	graph_adjust(b->c);
 	background_link(b->c);
-	batch_throttle(b->c);
+	batch_throttle(b->c, added);
 	return 0;
 }

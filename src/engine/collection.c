@@ -351,6 +351,7 @@ void collection_reset(struct collection *c)
 	c->free_head = c->limbo_head = ROW_NONE;
 	c->n_free = c->n_limbo = 0;
 	c->live = c->dead = c->dying = c->taken = c->unlinked_live = 0;
+	c->recovered = 0;
 	c->bytes = 0;
 	c->generation++;
 }

@@ -205,7 +205,7 @@ static int batch_commit(struct batch *b, struct store_commit *sc, struct err *e)
 		rc = batch_spill(b, e);
 	if (rc < 0)
 		return rc;
-	batch_throttle(c);
+	batch_throttle(c, b->n_pending);
 	sc->dimension = (uint32_t)b->dim;
 	sc->batch = b->number;
 	sc->extents = b->extents;

@@ -48,9 +48,11 @@
 #define FLAT_ROWS_MAX FAULT_SCALED(2000, 100)
 #define EXTENT_ROWS   FAULT_SCALED(8192, 60)
 /* Dead rows that are worth a repair, or a tenth of all. */
-#define DEAD_MIN FAULT_SCALED(1000, 20)
+#define DEAD_MIN      FAULT_SCALED(1000, 20)
+/* Rows to be linked that an image need not wait for. */
+#define WAITING_FEW   FAULT_SCALED(1000u, 20u)
 /* Rows in store.db that are worth moving. */
-#define INLINE_MAX FAULT_SCALED(4096, 50)
+#define INLINE_MAX    FAULT_SCALED(4096, 50)
 /* Changes that are worth an image, or a fifth of all. */
 #define IMAGE_CHANGES FAULT_SCALED(10000, 100)
 /* Dead bytes of a segment, and half of it: a compaction. */
@@ -122,12 +124,14 @@ struct collection {
 	uint32_t free_head, n_free;
 	uint32_t limbo_head, n_limbo; /* free but for the image */
 	uint32_t live, dead, dying;
-	uint32_t taken;         /* slots of open batches */
-	uint32_t unlinked_live; /* LIVE and not LINKED, with a graph */
-	uint32_t inlined;       /* rows committed into store.db since the last move */
-	uint32_t dim_users;     /* open batches that count on rows.dim */
-	uint32_t big_batches;   /* open batches with extents */
-	uint64_t bytes;         /* of live versions */
+	uint32_t taken;          /* slots of open batches */
+	uint32_t unlinked_live;  /* LIVE and not LINKED, with a graph */
+	uint32_t recovered;      /* waited to be linked at open; 0 again when few wait */
+	uint32_t recovered_step; /* rows linked that are worth an image until then */
+	uint32_t inlined;        /* rows committed into store.db since the last move */
+	uint32_t dim_users;      /* open batches that count on rows.dim */
+	uint32_t big_batches;    /* open batches with extents */
+	uint64_t bytes;          /* of live versions */
 	uint64_t heap_bytes;
 	uint64_t seq;     /* of the last commit that was published */
 	uint64_t changes; /* rows published or killed since open */
@@ -141,9 +145,9 @@ struct collection {
 	uint64_t image_changes, image_links; /* values of changes, links when it was made */
 	unsigned link_jobs;
 	bool maint_job;
-	uint64_t maint_after_ns; /* one failed: no other before that (monotonic) */
-	bool old_maps;           /* a compaction's old generation is still mapped */
-	bool rebuilding;         /* mu: the graph is made anew from all rows */
+	uint64_t maint_after_ns;    /* one failed: no other before that (monotonic) */
+	bool old_maps;              /* a compaction's old generation is still mapped */
+	bool rebuilding;            /* mu: the graph is made anew from all rows */
 	struct compaction *command; /* maint: of engine_compact, NULL: none runs */
 };
 
@@ -235,7 +239,14 @@ size_t version_bytes(const struct collection *c, uint32_t slot);
 /* ---- backlog.c: from slots to a graph ---- */
 /* Unless it is there or linked. */
 void backlog_push(struct collection *c, uint32_t slot) REQUIRES(c->mu);
-uint32_t backlog_length(struct collection *c); /* no locks */
+/* How many of those that wait a writer has to help with, and how many it may leave. No locks. */
+struct backlog_debt {
+	uint32_t over;    /* more than BACKLOG_MAX */
+	uint32_t allowed; /* of these, while what waited at open is worked off */
+};
+struct backlog_debt backlog_debt(struct collection *c);
+/* What waits when a collection was opened is no writer's fault. Both locks. */
+void backlog_recovered(struct collection *c) REQUIRES(c->lock, c->mu);
 /* Links the slot that waits longest. 1, 0: none waits or too many link, -ENOMEM. No locks. */
 int backlog_link_one(struct collection *c, struct err *e);
 /*
@@ -307,8 +318,8 @@ int batch_spill(struct batch *b, struct err *e); /* the pending rows become an e
 /* Commits a batch of some inline rows and frees it. For who holds commit_gate already. */
 int batch_commit_gated(struct collection *c, struct batch *b, struct err *e)
 	REQUIRES_SHARED(c->commit_gate);
-/* Keeps the writer from running far ahead of the graph. No locks. */
-void batch_throttle(struct collection *c);
+/* Keeps a writer that added some rows from running far ahead of the graph. No locks. */
+void batch_throttle(struct collection *c, size_t added);
 /*
  * store_commit with the collection's durability, its dimension agreed with the store. Lock:
  * commit_gate.

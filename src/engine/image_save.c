@@ -202,6 +202,8 @@ static void saved(struct saving *s)
 	c->image_generation = s->generation;
 	c->image_changes = s->changes;
 	c->image_links = s->links;
+	if (c->recovered)
+		c->recovered_step *= 2;
 	if (c->generation == s->generation)
 		limbo_release(c, s->bitmap, s->header.n_slots);
 	mutex_unlock(&c->mu);

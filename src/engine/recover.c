@@ -293,6 +293,7 @@ int collection_recover(struct collection *c, const struct store_collection *sc, 
 	rc = recover_locked(c, sc, e);
 	if (rc == 0) {
 		c->seq = store_last_seq(c->engine->store);
+		backlog_recovered(c);
 		usage_changed(c, 0, 0);
 		collection_reset_if_empty(c);
 	}

@@ -4,6 +4,7 @@
  */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "engine_t.h"
@@ -243,6 +244,72 @@ static void test_killed_early(void **state)
 	verify_clean(f);
 }
 
+/* ---- many rows to link after a crash ---- */
+
+#define WAITING 14000 /* more than a writer leaves otherwise */
+
+/* Without workers nobody links but a writer that has to. */
+static void leave_many_unlinked(struct fix *f)
+{
+	T_OK(fix_try_open(f));
+	quick_graph(f);
+	fill(f, "v", MANY, DIM);
+	T_OK(engine_checkpoint(f->en, NULL));
+	fill(f, "w", WAITING, DIM);
+	kill(getpid(), SIGKILL);
+}
+
+static void test_writers_do_not_pay(void **state)
+{
+	struct fix *f = *state;
+	float v[DIM] = { 1 };
+	uint64_t waiting;
+
+	in_child(f, leave_many_unlinked);
+	T_OK(fix_try_open(f));
+	waiting = info(f).backlog;
+	assert_true(waiting >= WAITING);
+	all_there(f, "w", WAITING, 397);
+	put(f, "one", v, DIM);
+	assert_true(info(f).backlog >= waiting - 1); /* two were linked for it, or fewer */
+	fill(f, "x", 100, DIM);
+	assert_in_range(info(f).backlog, waiting - 200, waiting + 100);
+	assert_true(finds_itself(f, "one", false));
+}
+
+static ino_t image_of(struct fix *f)
+{
+	struct stat st;
+	char path[128];
+
+	fix_path(f, "7.graph", path);
+	return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+/* Ends when the first image since the start is in place. */
+static void link_for_a_moment(struct fix *f)
+{
+	ino_t before = image_of(f);
+
+	fix_start(f);
+	while (image_of(f) == before && info(f).backlog > WAITING / 4)
+		usleep(200);
+	kill(getpid(), SIGKILL);
+}
+
+static void test_progress_is_saved(void **state)
+{
+	struct fix *f = *state;
+
+	in_child(f, leave_many_unlinked);
+	in_child(f, link_for_a_moment);
+	T_OK(fix_try_open(f));
+	assert_in_range(info(f).backlog, 1, MANY + WAITING - 500);
+	assert_int_equal(info(f).vectors, MANY + WAITING);
+	all_there(f, "w", WAITING, 397);
+	verify_clean(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_dir, teardown)
 
 int main(void)
@@ -253,6 +320,8 @@ int main(void)
 		TEST(test_changes_after_the_image),
 		TEST(test_killed_in_a_batch),
 		TEST(test_killed_after_a_batch),
+		TEST(test_writers_do_not_pay),
+		TEST(test_progress_is_saved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
