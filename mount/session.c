@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "mount/blame.h"
 #include "mount/datadir.h"
 #include "mount/device.h"
 #include "mount/ops.h"
@@ -83,6 +84,7 @@ static int open_data(struct running *r, struct err *e)
 	int rc;
 
 	if (r->o->handover) {
+		blame_start(HANDOVER_FACTS);
 		tr.kept_fd = HANDOVER_KEPT;
 		tr.restarts = r->o->handover->restarts;
 		tr.supervisor = (pid_t)r->o->handover->supervisor;

@@ -13,6 +13,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "mount/blame.h"
+
 #define FIRST_READ        65536 /* the kernel refuses reads below 8 KiB */
 #define NOTIFY_RESEND     7     /* linux/fuse.h of 6.9 has names for these two */
 #define FLAGS2_HAS_RESEND (1u << 7)
@@ -32,13 +35,27 @@ static void have_pages(void *buf, size_t n)
 	had = buf;
 }
 
+/* It ended too many servers. */
+static bool refuse(int fd, const struct fuse_in_header *in)
+{
+	struct fuse_out_header out = { .len = sizeof(out), .error = -EIO, .unique = in->unique };
+
+	log_error("a request of process %d (operation %u on node %llu) ended %d servers: it is "
+	          "answered with EIO",
+	          (int)in->pid, in->opcode, (unsigned long long)in->nodeid, BLAME_MAX);
+	return write(fd, &out, sizeof(out)) >= 0 || errno == ENOENT;
+}
+
 static ssize_t wire_read(int fd, void *buf, size_t n, void *userdata)
 {
 	const struct fuse_in_header *in = buf;
 	ssize_t got;
 
 	have_pages(buf, n);
-	got = read(fd, buf, n);
+	do {
+		current = 0; /* what comes from here on is no request's fault */
+		got = read(fd, buf, n);
+	} while (got >= (ssize_t)sizeof(*in) && blame_refuses(in->unique) && refuse(fd, in));
 	current = got >= (ssize_t)sizeof(*in) ? in->unique : 0;
 	return got;
 }

@@ -20,6 +20,7 @@ static struct fault_table own_table;
 static struct fault_table *table = &own_table;
 static const char *_Atomic armed;
 static atomic_uint remaining;
+static int by_signal = SIGKILL;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void read_environment(void)
@@ -29,6 +30,8 @@ static void read_environment(void)
 
 	if (!name)
 		return;
+	if (getenv("RV_FAULT_SIGNAL"))
+		by_signal = atoi(getenv("RV_FAULT_SIGNAL"));
 	fault_arm(colon ? strndup(name, (size_t)(colon - name)) : name,
 	          colon ? (unsigned)atoi(colon + 1) : 1);
 }
@@ -70,7 +73,7 @@ void fault_point(const char *name)
 		return;
 	if (p)
 		atomic_fetch_add(&p->ended, 1);
-	kill(getpid(), SIGKILL);
+	raise(by_signal);
 	for (;;)
 		pause();
 }

@@ -3,7 +3,8 @@
  *
  * Only builds with RV_FAULT_POINTS have them; elsewhere a point is nothing. There, the
  * environment variable RV_FAULT=NAME[:COUNT] ends the process with SIGKILL when it comes to that
- * step for the COUNTth time, and a test may keep a table of what was reached. Any thread.
+ * step for the COUNTth time (RV_FAULT_SIGNAL=NUMBER: with that signal, to the thread), and a test
+ * may keep a table of what was reached. Any thread.
  */
 #ifndef RV_BASE_FAULT_H
 #define RV_BASE_FAULT_H

@@ -75,6 +75,15 @@ for round in $(seq "$rounds"); do
     there
     stop
 done
+# A request whose thread crashes the server is answered with EIO after the third; the mount and all else in it go on.
+start RV_FAULT=collection.numbered RV_FAULT_SIGNAL=11
+before=$(grep -c 'starting another' "$dir/log")
+timeout -k 1 30 mkdir "$t/collections/poison" 2> "$dir/poison" && fail "mkdir succeeded in a server that crashes at it"
+grep -q 'Input/output error' "$dir/poison" || fail "mkdir: $(cat "$dir/poison")"
+[ $(($(grep -c 'starting another' "$dir/log") - before)) -eq 3 ] || fail "not three servers ended"
+grep -q 'ended 3 servers: it is answered with EIO' "$dir/log" || fail "the log does not say why"
+there
+stop
 killed=$(grep -c 'starting another' "$dir/log")
 echo "mount: $rounds rounds, $(cat "$dir"/done.? "$dir"/batches.? | wc -l) acknowledged, $killed servers ended," \
     "$(wc -l < "$dir/errors") errors to clients; nothing lost or half"
