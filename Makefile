@@ -170,6 +170,10 @@ $(FUZZ:%=$(BUILD)/tests/fuzz/%): $(BUILD)/tests/fuzz/%: $(BUILD)/faults/tests/fu
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
+MINUTES ?= 2
+soak: all ## MINUTES of mixed load; fails when memory or descriptors grow
+	@tests/soak.sh $(abspath $(BIN))/ruvectorfs $(MINUTES)
+
 HEADERS := $(wildcard src/*/*.h mount/*.h)
 check-headers: ## each header compiles alone
 	@n=0; for h in $(HEADERS); do \

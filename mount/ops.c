@@ -6,6 +6,7 @@
  * tree has them.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -318,7 +319,9 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	do {
 		generation = waiting_generation(w);
 		rc = tree_read(tree_of(req), &r.who, r.handle, r.off, size, &data);
-		if (rc == TREE_WAIT && waiting_read(w, &r, generation))
+		if (rc == TREE_WAIT && (fi->flags & O_NONBLOCK))
+			rc = -EAGAIN;
+		else if (rc == TREE_WAIT && waiting_read(w, &r, generation))
 			return;
 	} while (rc == TREE_WAIT);
 	if (rc < 0)
