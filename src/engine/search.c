@@ -98,6 +98,9 @@ static int probe_make(const struct collection *c, const struct query *q, struct 
 	float inv_norm;
 	int rc;
 
+	if (q->has_metric && q->metric != c->rows.metric)
+		return err_set(e, -EINVAL, "metric=%s, the collection's is %s",
+		               metric_name(q->metric), metric_name(c->rows.metric));
 	if (q->like)
 		return probe_like(c, q, p, e);
 	if (!q->v || q->dim == 0)

@@ -9,6 +9,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/limits.h"
 #include "base/num.h"
@@ -69,6 +70,8 @@ void answer_begin(struct answer *a, const struct query *q)
 {
 	bool json = q->form == QUERY_JSON;
 
+	if (a->sink)
+		return;
 	/* JSON answers are a line each and need nothing between them. */
 	if (a->n_answers && !(json && a->form == QUERY_JSON))
 		buf_addc(a->out, '\n');
@@ -82,7 +85,13 @@ void answer_begin(struct answer *a, const struct query *q)
 
 static void add_json_hit(struct answer *a, const struct answer_hit *h)
 {
-	buf_adds(a->out, a->n_hits ? ",{\"id\":" : "{\"id\":");
+	buf_adds(a->out, a->n_hits ? ",{" : "{");
+	if (h->tenant) {
+		buf_adds(a->out, "\"tenant\":");
+		buf_add_json_string(a->out, h->tenant, strlen(h->tenant));
+		buf_addc(a->out, ',');
+	}
+	buf_adds(a->out, "\"id\":");
 	buf_add_json_string(a->out, h->id, h->id_len);
 	buf_adds(a->out, ",\"distance\":");
 	add_float(a->out, shown(h->distance));
@@ -92,6 +101,10 @@ static void add_json_hit(struct answer *a, const struct answer_hit *h)
 
 static void add_line_hit(struct answer *a, const struct answer_hit *h)
 {
+	if (h->tenant) {
+		buf_adds(a->out, h->tenant);
+		buf_addc(a->out, '/');
+	}
 	buf_add(a->out, h->id, h->id_len);
 	buf_addc(a->out, '\t');
 	add_float(a->out, shown(h->distance));
@@ -105,6 +118,10 @@ static void add_line_hit(struct answer *a, const struct answer_hit *h)
 
 void answer_hit(struct answer *a, const struct answer_hit *h)
 {
+	if (a->sink) {
+		a->sink->hit(a->sink->ctx, h);
+		return;
+	}
 	/* One answer alone could fill the memory: 10,000 vectors of 16,384 numbers as text. */
 	if (a->out->len > LIMIT_ANSWER_BYTES)
 		a->too_long = true;
@@ -119,8 +136,16 @@ void answer_hit(struct answer *a, const struct answer_hit *h)
 
 void answer_end(struct answer *a)
 {
-	if (a->form == QUERY_JSON)
-		buf_adds(a->out, "]}\n");
+	answer_end_with(a, "");
+}
+
+void answer_end_with(struct answer *a, const char *members)
+{
+	if (a->sink || a->form != QUERY_JSON)
+		return;
+	buf_adds(a->out, *members ? "]," : "]");
+	buf_adds(a->out, members);
+	buf_adds(a->out, "}\n");
 }
 
 void answer_vector_json(struct buf *out, const struct answer_hit *h)

@@ -3,13 +3,22 @@
  *
  * LINE and NPY: `ID<TAB>DISTANCE` a line, then TAB and one JSON object of what was included; an
  * empty line between the answers of a batch. JSON: one line
- * {"results":[{"id":...,"distance":...,...}]} each. Distances are shortest round-trip decimals.
+ * {"results":[{"id":...,"distance":...,...}]} each. Distances are shortest round-trip decimals. Hits
+ * of several tenants are `TENANT/ID`, and "tenant" beside "id".
  */
 #ifndef RV_QUERY_ANSWER_H
 #define RV_QUERY_ANSWER_H
 
 #include "base/buf.h"
 #include "query/query.h"
+
+struct answer_hit;
+
+/* Where hits go that are to be put in order with others before they are answered. */
+struct answer_sink {
+	void (*hit)(void *ctx, const struct answer_hit *h); /* nearest first */
+	void *ctx;
+};
 
 /* The answers of one exchange, one after the other. */
 struct answer {
@@ -20,9 +29,11 @@ struct answer {
 	unsigned include;
 	/* out is above LIMIT_ANSWER_BYTES: hits are left out since, the exchange fails */
 	bool too_long;
+	const struct answer_sink *sink; /* NULL: hits are rendered into out */
 };
 
 struct answer_hit {
+	const char *tenant; /* whose it is, where several were asked; else NULL */
 	const char *id;
 	size_t id_len;
 	float distance;
@@ -38,6 +49,8 @@ void answer_init(struct answer *a, struct buf *out);
 void answer_begin(struct answer *a, const struct query *q);
 void answer_hit(struct answer *a, const struct answer_hit *h);
 void answer_end(struct answer *a);
+/* JSON answers get these members beside results: `"name":value,...`; lines do not. */
+void answer_end_with(struct answer *a, const char *members);
 
 /*
  * The file vectors/ID: {"id":…,"vector":[…],"metadata":…,"text":…} and a newline; members

@@ -38,6 +38,7 @@ static const struct {
 	{ "exact", QUERY_EXACT },
 	{ "like", QUERY_LIKE },
 	{ "include", QUERY_INCLUDE },
+	{ "metric", QUERY_METRIC },
 	{ "vector", QUERY_VECTOR },
 	{ "embedding", QUERY_VECTOR },
 	{ "values", QUERY_VECTOR },
@@ -61,7 +62,8 @@ int query_take_name(struct query_draft *d, const char *name, size_t n, struct er
 		d->given |= 1u << names[i].is;
 		return (int)names[i].is;
 	}
-	return err_set(e, -EINVAL, "unknown name '%.*s', expected k, ef, exact, like or include",
+	return err_set(e, -EINVAL,
+	               "unknown name '%.*s', expected k, ef, exact, like, metric or include",
 	               (int)(n < 64 ? n : 64), name);
 }
 
@@ -79,7 +81,11 @@ int query_set_count(struct query_draft *d, enum query_name name, uint64_t value,
 
 int query_set_like(struct query_draft *d, const char *id, size_t n, struct err *e)
 {
-	if (vector_id_check(id, n, e) < 0)
+	/* across tenants it is TENANT/ID */
+	const char *slash = memchr(id, '/', n);
+	const char *own = slash ? slash + 1 : id;
+
+	if (vector_id_check(own, n - (size_t)(own - id), e) < 0)
 		return err_prefix(e, "like");
 	d->q.like = id;
 	d->q.like_len = n;
@@ -113,6 +119,15 @@ int query_set_includes(struct query_draft *d, const char *s, size_t n, struct er
 			return rc;
 		s = comma + 1;
 	}
+}
+
+int query_set_metric(struct query_draft *d, const char *s, size_t n, struct err *e)
+{
+	if (!metric_parse(s, n, &d->q.metric))
+		return err_set(e, -EINVAL, "metric '%.*s', expected cosine, l2 or ip",
+		               (int)(n < 64 ? n : 64), s);
+	d->q.has_metric = true;
+	return 0;
 }
 
 int query_reserve(struct query_draft *d, size_t n, struct err *e)

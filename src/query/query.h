@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "vector/metric.h"
 
 enum query_form { QUERY_LINE, QUERY_JSON, QUERY_NPY };
 
@@ -30,6 +31,8 @@ struct query {
 	unsigned ef; /* 0: the collection's */
 	bool exact;
 	unsigned include;
+	bool has_metric; /* whose distances are wanted; else the collection's */
+	enum metric metric;
 };
 
 /*

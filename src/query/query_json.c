@@ -45,6 +45,16 @@ static int set_like(struct query_draft *d, const struct json *j, struct err *e)
 	return query_set_like(d, id, n, e);
 }
 
+static int set_metric(struct query_draft *d, const struct json *j, struct err *e)
+{
+	const char *s;
+	size_t n;
+
+	if (!json_string(j, &s, &n))
+		return err_set(e, -EINVAL, "metric is not a string");
+	return query_set_metric(d, s, n, e);
+}
+
 static int set_includes(struct query_draft *d, const struct json *j, struct err *e)
 {
 	const char *s;
@@ -99,6 +109,8 @@ static int set_member(struct query_draft *d, const char *name, const struct json
 		return set_exact(d, j, e);
 	case QUERY_LIKE:
 		return set_like(d, j, e);
+	case QUERY_METRIC:
+		return set_metric(d, j, e);
 	case QUERY_INCLUDE:
 		return set_includes(d, j, e);
 	case QUERY_VECTOR:

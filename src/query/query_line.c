@@ -130,6 +130,8 @@ static int set_option(struct query_draft *d, int name, struct value v, struct er
 		return set_exact(d, v, e);
 	case QUERY_INCLUDE:
 		return query_set_includes(d, v.s, v.len, e);
+	case QUERY_METRIC:
+		return query_set_metric(d, v.s, v.len, e);
 	case QUERY_LIKE:
 		return set_like(d, v, e);
 	default:

@@ -33,6 +33,7 @@ enum query_name {
 	QUERY_EXACT,
 	QUERY_LIKE,
 	QUERY_INCLUDE,
+	QUERY_METRIC,
 	QUERY_VECTOR,
 };
 
@@ -43,6 +44,7 @@ int query_set_like(struct query_draft *d, const char *id, size_t n, struct err *
 int query_add_include(struct query_draft *d, const char *what, size_t n, struct err *e);
 /* A comma-separated list of the above. */
 int query_set_includes(struct query_draft *d, const char *s, size_t n, struct err *e);
+int query_set_metric(struct query_draft *d, const char *s, size_t n, struct err *e);
 /* Room for n floats in the scratch. -ENOMEM. */
 int query_reserve(struct query_draft *d, size_t n, struct err *e);
 

@@ -224,6 +224,7 @@ static int init(struct tenants *ts, const struct tenants_options *o, struct err 
 	ts->read_only = o->read_only;
 	ts->workers = o->workers;
 	ts->turns = turns_new(workers_count(o->workers));
+	flow_init(&ts->across, ts->turns, FLOW_WEIGHT);
 	ts->started_ns = clock_mono_ns();
 	if (!tier_name_ok(tier, strlen(tier)))
 		return err_set(e, -EINVAL, "\"%s\" is no name of a tier", tier);

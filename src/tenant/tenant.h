@@ -189,6 +189,30 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 int tenant_on_limit(struct tenants *ts, uint32_t cid, bool *ret_waits);
 int tenant_set_on_limit(struct inside *in, bool waits, struct err *e);
 
+/* ---- across tenants, for root ---- */
+
+/* What a search over all tenants has seen. */
+struct across {
+	size_t searched;
+	size_t other_dimension, other_metric; /* skipped: their distances mean something else */
+	size_t unreadable;                    /* a store that does not open, or fails */
+	size_t dimension;                     /* that was asked for */
+	enum metric metric;
+};
+/*
+ * Searches the default collection of each tenant that is active or readonly, the k nearest of all
+ * into a, each with its tenant. The metric is q's, or that of most of the tenants with q's dimension
+ * (like: TENANT/ID, whose metric it is); k is 10 unless q has one. Tenants' limits, counts and last
+ * access are not touched. -EINVAL: every tenant with vectors was skipped; -ENOENT, -EINTR between
+ * tenants.
+ */
+int tenants_search(struct tenants *ts, const struct query *q, size_t n_before, struct answer *a,
+                   struct across *ret, struct err *e);
+/* What was left out, as a sentence that names nobody; nothing when nothing was. */
+void across_note(const struct across *x, struct buf *ret);
+/* `NAME KEY=VALUE ...` a line, by last access, newest first. -ENOMEM. */
+int tenants_list(struct tenants *ts, struct buf *ret, struct err *e);
+
 /* ---- figures ---- */
 /* Counts a failed operation of a client; refusals by a limit are counted where they happen. */
 void tenant_count_error(struct inside *in);

@@ -133,6 +133,7 @@ struct tenants {
 	char tier[TIER_NAME]; /* of new tenants */
 	struct workers *workers;
 	struct turns *turns;
+	struct flow across; /* of searches over all tenants */
 	struct registry_db *db;
 	struct health *health;
 	struct audit *audit;

@@ -30,6 +30,8 @@ static const char *file_name(enum node_kind k)
 		return file_kind(NODE_VECTORS)->name;
 	case NODE_AUDIT_OLD:
 		return file_kind(NODE_AUDIT)->name;
+	case NODE_ALL_QUERY:
+		return "all/query";
 	default:
 		return file_kind(k)->name;
 	}
@@ -52,7 +54,7 @@ static bool is_roots(enum node_kind k)
 {
 	const struct file_kind *f = file_kind(k);
 
-	return f->roots || (f->scope & SCOPE_TOP);
+	return f->roots || (f->scope & (SCOPE_TOP | SCOPE_ALL));
 }
 
 static bool is_refusal(int rc)
@@ -176,7 +178,7 @@ void acts_data(struct tree *t, const struct caller *who, struct node n)
 	told(t, who, n, "delete", w.n[COUNT_DELETES]);
 }
 
-void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64_t count)
+void acts_searched(struct tree *t, const struct lineage *l, struct node n, uint64_t count)
 {
 	struct audit *a = tenants_audit(t->tenants);
 	struct audit_record r = { .class = AUDIT_DATA, .operation = "search", .count = count };
@@ -186,11 +188,11 @@ void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64
 		return;
 	r.uid = l->uid;
 	r.pid = l->pid[0];
-	r.file = file_name(NODE_QUERY);
-	if (tenants_of_collection(t->tenants, cid, &r.number) == 0 &&
+	r.file = file_name(n.kind);
+	if (n.number && tenants_of_collection(t->tenants, n.number, &r.number) == 0 &&
 	    tenants_info(t->tenants, r.number, &info) == 0) {
 		r.tenant = info.name;
-		r.collection = cid == r.number ? 0 : cid;
+		r.collection = n.number == r.number ? 0 : n.number;
 	}
 	audit_write(a, &r);
 }

@@ -38,7 +38,7 @@ struct slot {
 
 struct key {
 	uint64_t process;
-	uint32_t place;
+	uint64_t place;
 	enum post_kind kind;
 };
 
@@ -114,7 +114,7 @@ void callers_account(struct callers *c, struct post *p, size_t bytes)
 
 static uint64_t key_hash(const struct key *k)
 {
-	return map_hash_u64(k->process + map_hash_u64((uint64_t)k->place << 1 | k->kind));
+	return map_hash_u64(k->process + map_hash_u64(k->place << 1 | k->kind));
 }
 
 static bool entry_has_key(const void *ctx, uint64_t value)
@@ -346,7 +346,7 @@ uint32_t callers_node_item(const struct lineage *l)
 	return item ? item : 1;
 }
 
-void callers_post(struct callers *c, const struct lineage *l, uint32_t place, enum post_kind kind,
+void callers_post(struct callers *c, const struct lineage *l, uint64_t place, enum post_kind kind,
                   struct post *p)
 {
 	struct slot from = { .uid = l->uid };
@@ -370,7 +370,7 @@ void callers_post(struct callers *c, const struct lineage *l, uint32_t place, en
 	mutex_unlock(&c->lock);
 }
 
-struct post *callers_find(struct callers *c, const struct lineage *l, uint32_t place,
+struct post *callers_find(struct callers *c, const struct lineage *l, uint64_t place,
                           enum post_kind kind)
 {
 	struct post *found = NULL;
@@ -390,7 +390,7 @@ struct post *callers_find(struct callers *c, const struct lineage *l, uint32_t p
 	return found;
 }
 
-void callers_forget_place(struct callers *c, uint32_t place)
+void callers_forget_place(struct callers *c, uint64_t place)
 {
 	mutex_lock(&c->lock);
 	for (struct entry *en = c->first, *next; en; en = next) {

@@ -95,10 +95,10 @@ uint32_t callers_node_item(const struct lineage *l);
  * Remembers p (a reference is taken) as the newest of its kind at the place for this process
  * and up its session.
  */
-void callers_post(struct callers *c, const struct lineage *l, uint32_t place, enum post_kind kind,
+void callers_post(struct callers *c, const struct lineage *l, uint64_t place, enum post_kind kind,
                   struct post *p);
 /* The post that this reader may see, with a reference, or NULL. */
-struct post *callers_find(struct callers *c, const struct lineage *l, uint32_t place,
+struct post *callers_find(struct callers *c, const struct lineage *l, uint64_t place,
                           enum post_kind kind);
 /*
  * Tells how much memory a post keeps by now; what is too much is forgotten at a later
@@ -106,7 +106,7 @@ struct post *callers_find(struct callers *c, const struct lineage *l, uint32_t p
  */
 void callers_account(struct callers *c, struct post *p, size_t bytes);
 /* Forgets everything posted at a place (it was removed). */
-void callers_forget_place(struct callers *c, uint32_t place);
+void callers_forget_place(struct callers *c, uint64_t place);
 
 /*
  * The caller's task is dying of a signal right now (a FLUSH that nobody asked for). False where

@@ -36,6 +36,8 @@ static int dir_scope(enum node_kind k)
 		return SCOPE_COLLECTION;
 	case NODE_METRICS:
 		return SCOPE_METRICS;
+	case NODE_ALL:
+		return SCOPE_ALL;
 	default:
 		return 0;
 	}

@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "query/answer.h"
 #include "query/query.h"
+#include "tree/asking.h"
 #include "tree/error_file.h"
 
 #define PAGE       4096u
@@ -29,7 +30,7 @@
 
 struct exchange {
 	struct post post; /* first; text and error: lock */
-	uint32_t cid;     /* const */
+	struct node node; /* const */
 	struct mutex lock;
 	struct lineage lineage;      /* lock: of the last writer */
 	bool shared;                 /* lock: several processes wrote it */
@@ -39,7 +40,7 @@ struct exchange {
 	uint64_t start, end;         /* lock: offsets */
 	size_t n_queries;            /* lock */
 	bool settled;                /* lock: its tail was taken, nothing can be added */
-	struct inside *in;           /* lock: while queries run */
+	struct asking *asking;       /* lock: while queries run */
 };
 
 /* ---- life ---- */
@@ -47,7 +48,7 @@ struct exchange {
 static int run_query(void *ctx, const struct query *q, struct err *e)
 {
 	struct exchange *ex = ctx;
-	int rc = tenant_search(ex->in, q, ex->n_queries, &ex->answer, e);
+	int rc = asking_run(ex->asking, q, ex->n_queries, &ex->answer, e);
 
 	if (rc < 0)
 		return rc;
@@ -69,7 +70,7 @@ static void free_exchange(struct post *p)
 	mem_free(ex);
 }
 
-int exchange_new(uint32_t cid, const struct lineage *l, struct exchange **ret, struct err *e)
+int exchange_new(struct node n, const struct lineage *l, struct exchange **ret, struct err *e)
 {
 	struct exchange *ex = mem_zalloc(1, sizeof(*ex));
 	struct query_sink sink = { run_query, ex };
@@ -84,7 +85,7 @@ int exchange_new(uint32_t cid, const struct lineage *l, struct exchange **ret, s
 	}
 	post_init(&ex->post, free_exchange);
 	mutex_init(&ex->lock);
-	ex->cid = cid;
+	ex->node = n;
 	ex->lineage = *l;
 	ex->settled = true; /* until its first write begins it */
 	*ret = ex;
@@ -195,18 +196,18 @@ static void keep_asked_locked(struct tree *t, struct exchange *ex, const char *p
 static int run_locked(struct tree *t, struct exchange *ex, const void *p, size_t n, struct err *e)
 	REQUIRES(ex->lock)
 {
-	struct inside in;
+	struct asking asking;
 	struct err own = { 0 };
 	size_t before = ex->n_queries;
-	int rc = tenant_enter(t->tenants, ex->cid, TENANT_READ, &in, e);
+	int rc = asking_begin(t, ex->node, &asking, e);
 
 	if (rc < 0)
 		return rc;
-	ex->in = &in;
+	ex->asking = &asking;
 	rc = p ? query_parser_feed(ex->parser, p, n, &own) : query_parser_finish(ex->parser, &own);
-	ex->in = NULL;
-	tenant_leave(&in);
-	acts_searched(t, &ex->lineage, ex->cid, ex->n_queries - before);
+	ex->asking = NULL;
+	asking_end(t, &asking, &ex->lineage);
+	acts_searched(t, &ex->lineage, ex->node, ex->n_queries - before);
 	if (rc == 0 && !p && ex->n_queries == 0)
 		rc = err_set(&own, -EINVAL, "the query is empty");
 	if (rc < 0) {
@@ -223,7 +224,7 @@ static int write_locked(struct tree *t, struct exchange *ex, const struct lineag
 	if (ex->lineage.process[0] != l->process[0])
 		ex->shared = true;
 	ex->lineage = *l;
-	callers_post(t->callers, l, ex->cid, POST_ANSWER, &ex->post);
+	callers_post(t->callers, l, node_place(ex->node), POST_ANSWER, &ex->post);
 	keep_asked_locked(t, ex, p, n);
 	return buf_failed(&ex->asked) ? err_nomem(e) : run_locked(t, ex, p, n, e);
 }
@@ -293,7 +294,7 @@ static void want_end(struct tree *t, struct exchange *ex, struct wanted *w) RELE
 {
 	mutex_unlock(&ex->lock);
 	if (w->failed)
-		error_post_lineage(t, &w->writer, ex->cid, &w->why);
+		error_post_lineage(t, &w->writer, node_place(ex->node), &w->why);
 }
 
 int exchange_settle(struct tree *t, struct exchange *ex, struct err *e)

@@ -15,8 +15,8 @@
 
 struct exchange;
 
-/* A new one with one reference, which the first writer's process begins. -ENOMEM. */
-int exchange_new(uint32_t cid, const struct lineage *l, struct exchange **ret, struct err *e);
+/* A new one of the file n with one reference, which the first writer's process begins. -ENOMEM. */
+int exchange_new(struct node n, const struct lineage *l, struct exchange **ret, struct err *e);
 struct post *exchange_post(struct exchange *ex);
 struct exchange *exchange_of(struct post *p); /* of a POST_ANSWER */
 void exchange_unref(struct exchange *ex);     /* NULL allowed */

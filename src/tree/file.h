@@ -85,6 +85,7 @@ extern const struct file_ops file_readme, file_version, file_top_stats, file_err
 extern const struct file_ops file_config, file_stats, file_integrity, file_quota, file_status;
 extern const struct file_ops file_tiers, file_labels;
 extern const struct file_ops file_top_config, file_metrics, file_audit, file_events;
+extern const struct file_ops file_all_tenants;
 extern const struct file_ops file_query, file_results;
 extern const struct file_ops file_ingest, file_vector, file_delete;
 
@@ -98,7 +99,8 @@ struct file_kind {
 		SCOPE_TOP = 1,
 		SCOPE_TENANT = 2,
 		SCOPE_COLLECTION = 4,
-		SCOPE_METRICS = 8
+		SCOPE_METRICS = 8,
+		SCOPE_ALL = 16
 	} scope;
 	mode_t mode; /* type and permission bits */
 	bool roots;  /* owned by root even in a tenant that was given away */
@@ -112,9 +114,11 @@ const struct file_kind *file_kind(enum node_kind k);
 /* The kind of that name in a directory of the scope, or NODE_N_KINDS. */
 enum node_kind file_kind_by_name(int scope, const char *name);
 
-/* The place under which a caller's posts for this node are kept: the cid, or 0 for the top. */
-static inline uint32_t node_place(struct node n)
+/* The place under which a caller's posts for this node are kept: the cid, 0 for the top, all/. */
+static inline uint64_t node_place(struct node n)
 {
+	if (n.kind >= NODE_ALL && n.kind <= NODE_ALL_TENANTS)
+		return node_encode((struct node){ NODE_ALL, 0, 0 });
 	return n.number;
 }
 
@@ -203,7 +207,8 @@ void acts_wrote(struct tree *t, const struct caller *who, struct node n, const c
 /* Around a call that may insert or delete: what this thread counted meanwhile is told. */
 void acts_begin(void);
 void acts_data(struct tree *t, const struct caller *who, struct node n);
-void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64_t count);
+/* By a file query. */
+void acts_searched(struct tree *t, const struct lineage *l, struct node n, uint64_t count);
 
 /* ---- file_audit.c: audit.1, audit.2 … ---- */
 #define AUDIT_NAME_MAX 16

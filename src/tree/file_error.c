@@ -7,7 +7,7 @@
 #include "tree/error_file.h"
 #include "tree/exchange.h"
 
-void error_post_lineage(struct tree *t, const struct lineage *l, uint32_t place,
+void error_post_lineage(struct tree *t, const struct lineage *l, uint64_t place,
                         const struct err *e)
 {
 	struct post *p = post_new();
@@ -34,7 +34,7 @@ void error_post(struct tree *t, const struct caller *who, struct node n, const s
  * A query without newline has not failed yet when nobody wanted its answer and its handle is
  * not released.
  */
-static void settle_query(struct tree *t, const struct lineage *l, uint32_t place)
+static void settle_query(struct tree *t, const struct lineage *l, uint64_t place)
 {
 	struct post *p = callers_find(t->callers, l, place, POST_ANSWER);
 	struct err e;
@@ -56,8 +56,10 @@ static int error_render(struct tree *t, const struct caller *who, struct node n,
 	p = callers_find(t->callers, &l, node_place(n), POST_ERROR);
 	if (!p)
 		return 0;
-	buf_add(ret, p->text.data, p->text.len);
-	buf_addc(ret, '\n');
+	if (p->text.len) { /* else: what was told before holds no more */
+		buf_add(ret, p->text.data, p->text.len);
+		buf_addc(ret, '\n');
+	}
 	post_unref(p);
 	return 0;
 }

@@ -104,7 +104,7 @@ static bool adds_to_lost(const struct kept_query *q, const struct caller *who, u
 static int other_exchange(struct asking *a, struct node n, const struct lineage *l, struct err *e)
 {
 	struct exchange *ex;
-	int rc = exchange_new(node_place(n), l, &ex, e);
+	int rc = exchange_new(n, l, &ex, e);
 
 	if (rc < 0)
 		return rc;

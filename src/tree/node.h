@@ -51,6 +51,13 @@ enum node_kind {
 	NODE_AUDIT,
 	NODE_AUDIT_OLD, /* item: how many files older than the current one */
 	NODE_EVENTS, /* of a tenant only */
+	/* all/ at the top: over every tenant */
+	NODE_ALL,         /* directory */
+	NODE_ALL_QUERY,   /* per caller */
+	NODE_ALL_RESULTS, /* per caller */
+	NODE_ALL_ERROR,   /* per caller */
+	NODE_ALL_STATS,
+	NODE_ALL_TENANTS,
 	NODE_N_KINDS,
 };
 

@@ -50,6 +50,25 @@ static void lines(void **state)
 	buf_release(&out);
 }
 
+static void hits_of_tenants(void **state)
+{
+	struct buf out = BUF_INIT;
+	struct answer_hit h = hit("doc", 1);
+	struct query q = { .form = QUERY_JSON };
+	struct answer a;
+
+	h.tenant = "acme";
+	answer_init(&a, &out);
+	add_answer(&a, QUERY_LINE, 0, &h, 1);
+	answer_begin(&a, &q);
+	answer_hit(&a, &h);
+	answer_end_with(&a, "\"searched\":3");
+	assert_string_equal(out.data,
+	                    "acme/doc\t1\n\n{\"results\":[{\"tenant\":\"acme\",\"id\":\"doc\","
+	                    "\"distance\":1}],\"searched\":3}\n");
+	buf_release(&out);
+}
+
 static void batches_are_separated(void **state)
 {
 	struct buf out = BUF_INIT;
@@ -236,6 +255,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lines),
+		cmocka_unit_test(hits_of_tenants),
 		cmocka_unit_test(batches_are_separated),
 		cmocka_unit_test(json_lines),
 		cmocka_unit_test(forms_in_one_batch),

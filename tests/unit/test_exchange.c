@@ -62,9 +62,23 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 	return 0;
 }
 
+/* Over all tenants: as that one, and k of the query are left out. */
+int tenants_search(struct tenants *ts, const struct query *q, size_t n_before, struct answer *a,
+                   struct across *ret, struct err *e)
+{
+	*ret = (struct across){ .searched = 1, .unreadable = q->k };
+	return tenant_search(NULL, q, n_before, a, e);
+}
+
+void across_note(const struct across *x, struct buf *ret)
+{
+	if (x->unreadable)
+		buf_addf(ret, "%zu skipped", x->unreadable);
+}
+
 static uint64_t n_told; /* queries, to the audit */
 
-void acts_searched(struct tree *t, const struct lineage *l, uint32_t cid, uint64_t count)
+void acts_searched(struct tree *t, const struct lineage *l, struct node n, uint64_t count)
 {
 	n_told += count;
 }
@@ -623,6 +637,27 @@ static void truncation(void **state)
 	T_ERR(file_query.truncate(&tree, &caller, &handle, 5, NULL), EINVAL);
 }
 
+static void over_all_tenants(void **state)
+{
+	static const struct node error = { NODE_ALL_ERROR, 0, 1 };
+	char got[4096];
+
+	handle.node = (struct node){ NODE_ALL_QUERY, 0, 1 };
+	enter_error = -EACCES; /* no tenant is entered */
+	T_OK(write_at(0, "k=3 1\n"));
+	T_OK(read_at(8, 100, got));
+	T_OK(render(&file_error, error, got));
+	assert_string_equal(got, "3 skipped\n");
+	expect_error("");
+	expect_no_results(ENODATA);
+	/* the next answer leaves out nothing */
+	reopen();
+	handle.node = (struct node){ NODE_ALL_QUERY, 0, 1 };
+	T_OK(write_at(0, "{\"vector\": [1], \"metric\": \"ip\"}\n"));
+	T_OK(render(&file_error, error, got));
+	assert_string_equal(got, "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -654,6 +689,7 @@ int main(void)
 		TEST(answers_are_whole),
 		TEST(sizes_for_sendfile),
 		TEST(truncation),
+		TEST(over_all_tenants),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -351,7 +351,7 @@ static void options_refused(void **state)
 	refused("like=a 1 2\n", EINVAL, "numbers after like");
 	refused("like= 1\n", EINVAL, "like");
 	refused("like=\"\"\n", EINVAL, "like");
-	refused("like=a/b\n", EINVAL, "like");
+	refused("like=a/b/c\n", EINVAL, "like"); /* a/b: across tenants */
 	refused("like=..\n", EINVAL, "like");
 	refused("like=\"a b\n", EINVAL, "not closed");
 	refused("like=\"a\"b\n", EINVAL, "closing quote");

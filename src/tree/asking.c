@@ -1,0 +1,59 @@
+/*
+ * asking.c: see asking.h. What a search over all tenants left out is no failure, so its sentence is
+ * posted beside the answer; an empty one takes the place of an older one.
+ */
+#include "tree/asking.h"
+
+int asking_begin(struct tree *t, struct node n, struct asking *ret, struct err *e)
+{
+	*ret = (struct asking){ .node = n, .tenants = t->tenants };
+	if (n.kind == NODE_ALL_QUERY)
+		return 0;
+	return tenant_enter(t->tenants, n.number, TENANT_READ, &ret->in, e);
+}
+
+static bool left_out(const struct across *x)
+{
+	return x->other_dimension + x->other_metric + x->unreadable > 0;
+}
+
+static int run_all(struct asking *a, const struct query *q, size_t n_before, struct answer *answer,
+                   struct err *e)
+{
+	struct across x;
+	int rc = tenants_search(a->tenants, q, n_before, answer, &x, e);
+
+	if (rc < 0)
+		return rc;
+	if (!left_out(&a->across))
+		a->across = x;
+	a->n_run++;
+	return 0;
+}
+
+int asking_run(struct asking *a, const struct query *q, size_t n_before, struct answer *answer,
+               struct err *e)
+{
+	if (a->node.kind == NODE_ALL_QUERY)
+		return run_all(a, q, n_before, answer, e);
+	return tenant_search(&a->in, q, n_before, answer, e);
+}
+
+static void post_note(struct tree *t, const struct asking *a, const struct lineage *l)
+{
+	struct post *p = post_new();
+
+	if (!p)
+		return;
+	across_note(&a->across, &p->text);
+	callers_post(t->callers, l, node_place(a->node), POST_ERROR, p);
+	post_unref(p);
+}
+
+void asking_end(struct tree *t, struct asking *a, const struct lineage *l)
+{
+	if (a->n_run > 0)
+		post_note(t, a, l);
+	if (a->in.tenant)
+		tenant_leave(&a->in);
+}
