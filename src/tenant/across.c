@@ -156,6 +156,8 @@ struct candidate {
 
 static bool is_candidate(const struct tenant *t)
 {
+	if (tenant_is_shared(t))
+		return false;
 	if (t->status != TENANT_ACTIVE && t->status != TENANT_READONLY)
 		return false;
 	return t->engine || !t->figures_known || t->figures.vectors > 0;
@@ -451,6 +453,8 @@ static void add_line(void *ctx, const struct survey *s)
 	struct lines *ls = ctx;
 	struct line *more;
 
+	if (s->is_shared)
+		return;
 	if (ls->n == ls->cap) {
 		ls->cap = ls->cap ? 2 * ls->cap : 256;
 		more = mem_resize(ls->at, ls->cap, sizeof(*more));

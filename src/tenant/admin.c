@@ -69,24 +69,22 @@ static int add(struct tenants *ts, struct registry_tenant *rt, struct err *e)
 	return rc;
 }
 
-int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
-                   uint32_t *ret_number, struct err *e)
+int tenant_create(struct tenants *ts, const char *name, const char *tier, const struct owner *o,
+                  uint32_t *ret_number, struct err *e)
 {
 	struct registry_tenant rt = { .owner = *o,
 		                      .created_ns = clock_wall_ns(),
 		                      .pending_ns = UINT64_MAX };
 	struct quota q;
-	int rc = tenant_name_check(name, e);
+	int rc = refuse_read_only(ts, e);
 
-	if (rc == 0)
-		rc = refuse_read_only(ts, e);
 	if (rc < 0)
 		return rc;
 	memcpy(rt.name, name, strlen(name) + 1);
 	rt.status = TENANT_ACTIVE;
 	mutex_lock(&ts->change);
 	mutex_lock(&ts->lock);
-	quota_of_tier(&q, &ts->tiers, ts->tier);
+	quota_of_tier(&q, &ts->tiers, tier);
 	mutex_unlock(&ts->lock);
 	quota_to_registry(&q, &rt);
 	rc = add(ts, &rt, e);
@@ -94,6 +92,14 @@ int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
 	if (rc == 0)
 		*ret_number = rt.number;
 	return rc;
+}
+
+int tenants_create(struct tenants *ts, const char *name, const struct owner *o,
+                   uint32_t *ret_number, struct err *e)
+{
+	int rc = tenant_name_check(name, e);
+
+	return rc < 0 ? rc : tenant_create(ts, name, ts->tier, o, ret_number, e);
 }
 
 /* ---- removing ---- */

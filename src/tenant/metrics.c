@@ -66,7 +66,8 @@ static void larger(uint64_t *max, uint64_t v)
 		*max = v;
 }
 
-static void add_survey(struct row *r, const struct survey *s)
+/* sums: over tenants, which shared collections are none of. */
+static void add_survey(struct row *r, const struct survey *s, bool sums)
 {
 	r->f.vectors += s->f.vectors;
 	r->f.deleted += s->f.deleted;
@@ -86,8 +87,8 @@ static void add_survey(struct row *r, const struct survey *s)
 	for (int k = 0; k < QUOTA_N; k++)
 		r->rejected[k] += s->rejected_total[k];
 	add_latency(r, &s->activity);
-	r->by_status[s->info.status]++;
-	r->by_health[s->health]++;
+	r->by_status[s->info.status] += !sums || !s->is_shared;
+	r->by_health[s->health] += !sums || !s->is_shared;
 	r->n_tenants++;
 	r->n_near += s->utilization >= NEAR_QUOTA;
 }
@@ -119,8 +120,8 @@ static void take_tenant(void *ctx, const struct survey *s)
 
 	if (r != &rs->other)
 		memcpy(r->name, s->info.name, sizeof(r->name));
-	add_survey(r, s);
-	add_survey(&rs->all, s);
+	add_survey(r, s, r == &rs->other);
+	add_survey(&rs->all, s, true);
 }
 
 /* ---- families ---- */

@@ -199,6 +199,9 @@ static int load(struct tenants *ts, struct err *e)
 	rc = on_limit_load(ts, e);
 	if (rc < 0)
 		return rc;
+	rc = slots_load(ts, e);
+	if (rc < 0)
+		return rc;
 	load_statuses(ts);
 	load_dir_owner(ts);
 	settings_load(ts);

@@ -61,6 +61,7 @@ static void fill_locked(struct tenants *ts, const struct tenant *t, struct surve
 static void fill_locked(struct tenants *ts, const struct tenant *t, struct survey *s)
 {
 	tenant_info_locked(t, &s->info);
+	s->is_shared = tenant_is_shared(t);
 	s->utilization = quota_utilization(&t->quota, &s->f);
 	for (int k = 0; k < QUOTA_N; k++) {
 		s->rejected[k] = atomic_load_explicit(&t->rejected[k], memory_order_relaxed);

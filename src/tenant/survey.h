@@ -16,6 +16,7 @@
 
 struct survey {
 	struct tenant_info info;
+	bool is_shared; /* not a tenant, but what has the collections of shared/ */
 	struct figures f;
 	uint64_t resident_bytes, mapped_bytes; /* 0: closed */
 	uint64_t backlog;

@@ -189,6 +189,26 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 int tenant_on_limit(struct tenants *ts, uint32_t cid, bool *ret_waits);
 int tenant_set_on_limit(struct inside *in, bool waits, struct err *e);
 
+/* ---- shared collections ---- */
+
+/*
+ * Further collections of a tenant that is not found by name nor listed, without limits: root
+ * writes them, every tenant may search them. Each has a slot, 1 to SHARED_SLOTS, which is never
+ * used again for another one, and under which a tenant's nodes name it.
+ */
+#define SHARED_SLOTS 65535
+
+uint32_t tenants_shared(struct tenants *ts); /* the number of that tenant; 0: there is none yet */
+/* Makes a collection, and before the first one the tenant. -EEXIST, -EDQUOT, -EROFS. */
+int tenants_shared_create(struct tenants *ts, const char *name, const struct owner *o,
+                          uint32_t *ret_cid, struct err *e);
+/* -ENODEV. Memory. */
+int tenants_shared_slot(struct tenants *ts, uint32_t cid, uint32_t *ret_slot);
+int tenants_shared_at(struct tenants *ts, uint32_t slot, uint32_t *ret_cid);
+/* tenant_search in another collection: the limits, turns and counts are those of in. */
+int tenant_search_in(struct inside *in, const struct inside *of, const struct query *q,
+                     size_t n_before, struct answer *a, struct err *e);
+
 /* ---- across tenants, for root ---- */
 
 /* What a search over all tenants has seen. */

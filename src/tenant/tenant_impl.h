@@ -65,6 +65,7 @@ struct collection {
 	enum tenant_status status;           /* ts->lock; its own, beside the tenant's */
 	bool waits;                          /* ts->lock; on_limit of its config */
 	bool removed;                        /* ts->lock */
+	uint16_t slot;                       /* ts->lock; of a shared one, 0: none */
 	struct activity activity;
 };
 
@@ -165,6 +166,15 @@ struct tenants {
 	bool ending;            /* lock */
 };
 
+/* ---- shared.c ---- */
+/* A name that nobody can give. What is in shared/ are further collections of this tenant. */
+#define SHARED_NAME ".shared"
+static inline bool tenant_is_shared(const struct tenant *t)
+{
+	return t->name[0] == '.';
+}
+int slots_load(struct tenants *ts, struct err *e);
+
 /* ---- tenants.c ---- */
 struct collection *collection_find_locked(struct tenants *ts, uint32_t cid) REQUIRES(ts->lock);
 struct tenant *tenant_find_locked(struct tenants *ts, uint32_t number) REQUIRES(ts->lock);
@@ -205,6 +215,9 @@ void tenant_mark_removed(const struct tenant *t, bool removed);
 enum tenant_status status_of_number(uint64_t v);
 
 /* ---- admin.c ---- */
+/* tenants_create without a look at the name. */
+int tenant_create(struct tenants *ts, const char *name, const char *tier, const struct owner *o,
+                  uint32_t *ret_number, struct err *e);
 int refuse_read_only(const struct tenants *ts, struct err *e);
 int err_no_tenant(struct err *e);
 /* Pinned, or NULL. */

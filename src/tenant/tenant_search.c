@@ -33,7 +33,8 @@ static int refuse_batch(struct inside *in, size_t n_before, uint64_t max_batch, 
 }
 
 /* k of a query that names none is the collection's, as far as the quota allows. */
-static int choose_k(struct inside *in, struct query *q, uint64_t max_results, struct err *e)
+static int choose_k(struct inside *in, const struct inside *of, struct query *q,
+                    uint64_t max_results, struct err *e)
 {
 	struct collection_info info;
 	int rc;
@@ -44,14 +45,15 @@ static int choose_k(struct inside *in, struct query *q, uint64_t max_results, st
 	}
 	if (q->k > 0 || max_results >= LIMIT_K)
 		return 0;
-	rc = engine_collection_info(in->engine, in->cid, &info);
+	rc = engine_collection_info(of->engine, of->cid, &info);
 	if (rc < 0)
 		return err_set(e, rc, "the collection was removed");
 	q->k = info.config.k < max_results ? info.config.k : (unsigned)max_results;
 	return 0;
 }
 
-static int search(struct inside *in, const struct query *q, struct answer *a, struct err *e)
+static int search(struct inside *in, const struct inside *of, const struct query *q,
+                  struct answer *a, struct err *e)
 {
 	struct flow *flow = &in->tenant->searches;
 	uint64_t began = clock_mono_ns();
@@ -59,15 +61,15 @@ static int search(struct inside *in, const struct query *q, struct answer *a, st
 	int rc;
 
 	turn_take(flow, &turn);
-	rc = engine_search(in->engine, in->cid, q, a, e);
+	rc = engine_search(of->engine, of->cid, q, a, e);
 	turn_give(flow, &turn);
 	if (rc >= 0)
 		count_query(in->collection, clock_mono_ns() - began);
 	return rc;
 }
 
-int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
-                  struct err *e)
+int tenant_search_in(struct inside *in, const struct inside *of, const struct query *q,
+                     size_t n_before, struct answer *a, struct err *e)
 {
 	struct query asked = *q;
 	struct admission adm;
@@ -76,12 +78,18 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 	limits(in, &adm);
 	rc = refuse_batch(in, n_before, adm.max[QUOTA_MAX_BATCH], e);
 	if (rc == 0)
-		rc = choose_k(in, &asked, adm.max[QUOTA_MAX_RESULTS], e);
+		rc = choose_k(in, of, &asked, adm.max[QUOTA_MAX_RESULTS], e);
 	if (rc == 0)
 		rc = admit_query(in, &adm, e);
 	if (rc < 0)
 		return rc;
-	rc = search(in, &asked, a, e);
+	rc = search(in, of, &asked, a, e);
 	admit_query_end(in, &adm, rc >= 0);
 	return rc;
+}
+
+int tenant_search(struct inside *in, const struct query *q, size_t n_before, struct answer *a,
+                  struct err *e)
+{
+	return tenant_search_in(in, in, q, n_before, a, e);
 }

@@ -201,8 +201,8 @@ static void add_tenant(void *ctx, const struct survey *s)
 {
 	struct sums *sums = ctx;
 
-	sums->tenants++;
-	sums->by_status[s->info.status]++;
+	sums->tenants += !s->is_shared;
+	sums->by_status[s->info.status] += !s->is_shared;
 	sums->near_quota += s->utilization >= NEAR_QUOTA;
 	survey_add(&sums->s, s);
 }

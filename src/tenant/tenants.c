@@ -395,10 +395,24 @@ int tenants_find(struct tenants *ts, const char *name, uint32_t *ret_number)
 
 	mutex_lock(&ts->lock);
 	t = by_name_locked(ts, name);
+	if (t && tenant_is_shared(t))
+		t = NULL;
 	if (t)
 		*ret_number = t->number;
 	mutex_unlock(&ts->lock);
 	return t ? 0 : -ENOENT;
+}
+
+uint32_t tenants_shared(struct tenants *ts)
+{
+	struct tenant *t;
+	uint32_t number;
+
+	mutex_lock(&ts->lock);
+	t = by_name_locked(ts, SHARED_NAME);
+	number = t ? t->number : 0;
+	mutex_unlock(&ts->lock);
+	return number;
 }
 
 int tenants_next(struct tenants *ts, uint32_t after, struct tenant_info *ret)
@@ -407,6 +421,8 @@ int tenants_next(struct tenants *ts, uint32_t after, struct tenant_info *ret)
 
 	mutex_lock(&ts->lock);
 	t = tenant_after_locked(ts, after);
+	if (t && tenant_is_shared(t))
+		t = tenant_after_locked(ts, t->number);
 	if (t)
 		tenant_info_locked(t, ret);
 	mutex_unlock(&ts->lock);

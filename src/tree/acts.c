@@ -32,6 +32,8 @@ static const char *file_name(enum node_kind k)
 		return file_kind(NODE_AUDIT)->name;
 	case NODE_ALL_QUERY:
 		return "all/query";
+	case NODE_VIEW_QUERY:
+		return "shared/query";
 	default:
 		return file_kind(k)->name;
 	}
@@ -39,7 +41,7 @@ static const char *file_name(enum node_kind k)
 
 static bool is_makers(enum node_kind k)
 {
-	return k == NODE_TENANTS || k == NODE_COLLECTIONS;
+	return k == NODE_TENANTS || k == NODE_COLLECTIONS || k == NODE_SHARED;
 }
 
 /* Files by which something is administered. */

@@ -4,12 +4,31 @@
  */
 #include "tree/asking.h"
 
+#include <errno.h>
+
+static int enter_shared(struct asking *a, struct err *e)
+{
+	uint32_t cid;
+
+	if (tenants_shared_at(a->tenants, a->node.item >> 16, &cid) < 0)
+		return err_set(e, -ENODEV, "the collection was removed");
+	return tenant_enter(a->tenants, cid, TENANT_READ, &a->shared, e);
+}
+
 int asking_begin(struct tree *t, struct node n, struct asking *ret, struct err *e)
 {
+	int rc;
+
 	*ret = (struct asking){ .node = n, .tenants = t->tenants };
 	if (n.kind == NODE_ALL_QUERY)
 		return 0;
-	return tenant_enter(t->tenants, n.number, TENANT_READ, &ret->in, e);
+	rc = tenant_enter(t->tenants, n.number, TENANT_READ, &ret->in, e);
+	if (rc < 0 || n.kind != NODE_VIEW_QUERY)
+		return rc;
+	rc = enter_shared(ret, e);
+	if (rc < 0)
+		tenant_leave(&ret->in);
+	return rc;
 }
 
 static bool left_out(const struct across *x)
@@ -36,6 +55,8 @@ int asking_run(struct asking *a, const struct query *q, size_t n_before, struct 
 {
 	if (a->node.kind == NODE_ALL_QUERY)
 		return run_all(a, q, n_before, answer, e);
+	if (a->node.kind == NODE_VIEW_QUERY)
+		return tenant_search_in(&a->in, &a->shared, q, n_before, answer, e);
 	return tenant_search(&a->in, q, n_before, answer, e);
 }
 
@@ -54,6 +75,8 @@ void asking_end(struct tree *t, struct asking *a, const struct lineage *l)
 {
 	if (a->n_run > 0)
 		post_note(t, a, l);
+	if (a->shared.tenant)
+		tenant_leave(&a->shared);
 	if (a->in.tenant)
 		tenant_leave(&a->in);
 }

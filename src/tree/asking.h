@@ -1,5 +1,6 @@
 /*
- * asking.h: where the queries of a file `query` go: to its collection, or to every tenant. One
+ * asking.h: where the queries of a file `query` go: to its collection, a shared one for a tenant, or every
+ * tenant. One
  * struct asking is for some queries in a row that one call runs. Private to src/tree.
  */
 #ifndef RV_TREE_ASKING_H
@@ -10,7 +11,8 @@
 struct asking {
 	struct node node;
 	struct tenants *tenants;
-	struct inside in;     /* of a collection */
+	struct inside in;     /* of a collection, or the tenant who asks a shared one */
+	struct inside shared; /* that one */
 	size_t n_run;
 	struct across across; /* of the first query that left out something, or the last one */
 };

@@ -97,6 +97,20 @@ static bool keeps_owner(enum node_kind k)
 	return k == NODE_TENANTS || k == NODE_METRICS || k == NODE_TENANT || k == NODE_COLLECTION;
 }
 
+/* A collection of shared/: whoever its mode lets in may ask, the rest is its owner's. */
+static bool is_shared(const struct tree *t, struct node n)
+{
+	uint32_t tenant;
+
+	return n.number && tenants_of_collection(t->tenants, n.number, &tenant) == 0 &&
+	       tenant != n.number && tenant == tenants_shared(t->tenants);
+}
+
+static bool is_for_all(enum node_kind k)
+{
+	return k == NODE_COLLECTION || k == NODE_QUERY || k == NODE_RESULTS || k == NODE_ERROR;
+}
+
 static void fill_owner(const struct tree *t, struct node n, const struct owner *o, struct stat *st)
 {
 	const struct file_kind *k = file_kind(n.kind);
@@ -109,6 +123,8 @@ static void fill_owner(const struct tree *t, struct node n, const struct owner *
 		st->st_mode = k->mode;
 	else
 		st->st_mode = mode_inside(k, n.kind, o->mode);
+	if (is_shared(t, n) && !is_for_all(n.kind))
+		st->st_mode &= ~(mode_t)077;
 	if (k->roots) {
 		st->st_uid = t->options.root_uid;
 		st->st_gid = t->options.root_gid;
@@ -152,11 +168,14 @@ static void fill_times(struct tree_entry *ret, struct node n, uint64_t created_n
 	uint64_t ns = n.kind == NODE_METRICS_PROM ? clock_wall_ns() : created_ns;
 	struct timespec ts = { .tv_sec = (time_t)(ns / 1000000000u),
 		               .tv_nsec = (long)(ns % 1000000000u) };
-	bool listed = n.kind == NODE_RECEIPT || n.kind == NODE_VECTOR;
+	/* names that come and go without this directory being asked */
+	bool listed = n.kind == NODE_RECEIPT || n.kind == NODE_VECTOR || n.kind == NODE_VIEW;
 
 	ret->attr.st_atim = ret->attr.st_mtim = ret->attr.st_ctim = ts;
 	ret->entry_timeout = k->per_caller || listed ? 0 : STATIC_TIMEOUT;
-	ret->attr_timeout = S_ISDIR(k->mode) ? STATIC_TIMEOUT : k->per_caller ? CALLER_TIMEOUT : 0;
+	ret->attr_timeout = S_ISDIR(k->mode) && !listed ? STATIC_TIMEOUT
+	                    : k->per_caller             ? CALLER_TIMEOUT
+	                                                : 0;
 	if (n.kind == NODE_TOP_README || n.kind == NODE_TOP_VERSION)
 		ret->attr_timeout = STATIC_TIMEOUT;
 }
@@ -174,7 +193,7 @@ int attr_entry(struct tree *t, const struct caller *who, struct node n, struct t
 		return rc;
 	memset(ret, 0, sizeof(*ret));
 	if (k->per_caller)
-		shown.item = 0;
+		shown.item = node_is_view(n) ? n.item & NODE_SLOT : 0;
 	ret->node = node_encode(n);
 	ret->attr.st_ino = node_encode(shown);
 	ret->attr.st_nlink =

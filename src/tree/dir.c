@@ -38,6 +38,8 @@ static int dir_scope(enum node_kind k)
 		return SCOPE_METRICS;
 	case NODE_ALL:
 		return SCOPE_ALL;
+	case NODE_VIEW:
+		return SCOPE_VIEW;
 	default:
 		return 0;
 	}
@@ -65,6 +67,8 @@ static int lookup_static(struct tree *t, const struct caller *who, struct node p
 		callers_lineage(t->callers, who, &l);
 		ret->item = callers_node_item(&l);
 	}
+	if (parent.kind == NODE_VIEW) /* the low bits tell living processes apart */
+		ret->item = (parent.item & NODE_SLOT) | (ret->item & ~NODE_SLOT);
 	return 0;
 }
 
@@ -92,6 +96,39 @@ static int lookup_collection(struct tree *t, struct node parent, const char *nam
 	return rc;
 }
 
+/* The directory as that of the tenant which has the shared collections; false: there are none. */
+static bool shared_parent(struct tree *t, struct node *ret)
+{
+	*ret = (struct node){ NODE_COLLECTIONS, tenants_shared(t->tenants), 0 };
+	return ret->number != 0;
+}
+
+static int lookup_shared(struct tree *t, const char *name, struct node *ret, struct err *e)
+{
+	struct node parent;
+
+	return shared_parent(t, &parent) ? lookup_collection(t, parent, name, ret, e) : -ENOENT;
+}
+
+static int lookup_view(struct tree *t, struct node parent, const char *name, struct node *ret,
+                       struct err *e)
+{
+	struct inside in;
+	uint32_t slot;
+	int rc = tree_enter(t, parent, TENANT_READ, &in, e);
+
+	if (rc < 0)
+		return rc;
+	tree_leave(&in);
+	rc = lookup_shared(t, name, ret, e);
+	if (rc < 0)
+		return rc;
+	if (tenants_shared_slot(t->tenants, ret->number, &slot) < 0)
+		return -ENOENT;
+	*ret = (struct node){ NODE_VIEW, parent.number, slot << 16 };
+	return 0;
+}
+
 static int lookup_listed(struct tree *t, const struct caller *who, struct node parent,
                          const char *name, struct node *ret, struct err *e)
 {
@@ -114,6 +151,10 @@ static int lookup(struct tree *t, const struct caller *who, struct node parent, 
 		return lookup_tenant(t, name, ret);
 	if (parent.kind == NODE_COLLECTIONS)
 		return lookup_collection(t, parent, name, ret, e);
+	if (parent.kind == NODE_SHARED)
+		return lookup_shared(t, name, ret, e);
+	if (parent.kind == NODE_VIEWS)
+		return lookup_view(t, parent, name, ret, e);
 	if (dir_ops(parent.kind))
 		return lookup_listed(t, who, parent, name, ret, e);
 	return err_set(e, -ENOTDIR, "it is not a directory");
@@ -164,6 +205,20 @@ static int mkdir_collection(struct tree *t, const struct caller *who, struct nod
 	return rc;
 }
 
+static bool holds_stores(enum node_kind k)
+{
+	return k == NODE_TENANTS || k == NODE_COLLECTIONS || k == NODE_SHARED;
+}
+
+static int mkdir_shared(struct tree *t, const struct caller *who, const char *name, mode_t mode,
+                        struct node *ret, struct err *e)
+{
+	struct owner o = { who->uid, who->gid, mode & 01777 };
+
+	ret->kind = NODE_COLLECTION;
+	return tenants_shared_create(t->tenants, name, &o, &ret->number, e);
+}
+
 static int make_dir(struct tree *t, const struct caller *who, struct node parent, const char *name,
                     mode_t mode, struct node *ret, struct err *e)
 {
@@ -173,9 +228,10 @@ static int make_dir(struct tree *t, const struct caller *who, struct node parent
 	if (parent.kind == NODE_INGEST)
 		return err_set(e, -EPERM,
 		               "ingest/ takes files only: cp dir/* ingest/ instead of cp -r");
-	if (parent.kind != NODE_TENANTS && parent.kind != NODE_COLLECTIONS)
+	if (!holds_stores(parent.kind))
 		return err_set(e, -EPERM,
-		               "directories are made in tenants/ and in collections/ only");
+		               "directories are made in tenants/, collections/ and, by root, in "
+		               "shared/ only");
 	if (t->options.read_only)
 		return err_set(e, -EROFS, "the filesystem is mounted read-only");
 	rc = tenant_name_check(name, e);
@@ -183,6 +239,8 @@ static int make_dir(struct tree *t, const struct caller *who, struct node parent
 		return rc;
 	if (parent.kind == NODE_TENANTS)
 		return mkdir_tenant(t, who, name, ret, e);
+	if (parent.kind == NODE_SHARED)
+		return mkdir_shared(t, who, name, mode, ret, e);
 	return mkdir_collection(t, who, parent, name, mode, ret, e);
 }
 
@@ -249,8 +307,10 @@ static int remove_collection(struct tree *t, struct node parent, const char *nam
 
 static int remove_dir(struct tree *t, struct node parent, const char *name, struct err *e)
 {
-	if (parent.kind != NODE_TENANTS && parent.kind != NODE_COLLECTIONS)
+	if (!holds_stores(parent.kind))
 		return err_set(e, -EPERM, "only tenants and collections can be removed");
+	if (parent.kind == NODE_SHARED && !shared_parent(t, &parent))
+		return err_set(e, -ENOENT, "no collection of that name");
 	if (t->options.read_only)
 		return err_set(e, -EROFS, "the filesystem is mounted read-only");
 	if (parent.kind == NODE_TENANTS)
@@ -472,9 +532,10 @@ static int list_static(const struct listing *l, uint64_t after)
 		const struct file_kind *f = file_kind((enum node_kind)k);
 
 		if (f->scope & (unsigned)scope)
-			rc = list_node(l, f->name,
-			               (struct node){ (enum node_kind)k, l->dir.number, 0 },
-			               FIRST_COOKIE + 1 + k);
+			rc = list_node(
+				l, f->name,
+				(struct node){ (enum node_kind)k, l->dir.number, l->dir.item },
+				FIRST_COOKIE + 1 + k);
 	}
 	return rc;
 }
@@ -526,6 +587,33 @@ static int list_collections(const struct listing *l, struct inside *in, uint64_t
 	return rc;
 }
 
+/* Shared collections, as such or as a tenant's way to them. */
+static int list_shared(struct tree *t, const struct listing *l, uint64_t after, struct err *e)
+{
+	struct collection_info info;
+	struct inside in;
+	struct node n;
+	uint32_t slot;
+	int rc;
+
+	if (!shared_parent(t, &n))
+		return 0;
+	rc = tree_enter(t, n, TENANT_LOOK, &in, e);
+	if (rc < 0)
+		return rc;
+	while (rc == 0 && engine_collection_next(in.engine, (uint32_t)after, &info) == 0) {
+		after = info.cid;
+		if (info.cid == in.cid || tenants_shared_slot(t->tenants, info.cid, &slot) < 0)
+			continue;
+		n = (struct node){ NODE_COLLECTION, info.cid, 0 };
+		if (l->dir.kind == NODE_VIEWS)
+			n = (struct node){ NODE_VIEW, l->dir.number, slot << 16 };
+		rc = list_node(l, info.name, n, FIRST_COOKIE + after);
+	}
+	tree_leave(&in);
+	return rc;
+}
+
 static int list_item(void *ctx, const char *name, uint32_t item)
 {
 	const struct listing *l = ctx;
@@ -564,6 +652,8 @@ static int list_dir(struct tree *t, struct listing *l, uint64_t off, struct err 
 		rc = list_tenants(t, l, after);
 	else if (l->dir.kind == NODE_COLLECTIONS)
 		rc = list_collections(l, &in, after);
+	else if (l->dir.kind == NODE_SHARED || l->dir.kind == NODE_VIEWS)
+		rc = list_shared(t, l, after, e);
 	else
 		rc = dir_ops(l->dir.kind)->next(t, &in, after, LIST_CHUNK, list_item, l, e);
 	tree_leave(&in);

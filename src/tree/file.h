@@ -100,7 +100,8 @@ struct file_kind {
 		SCOPE_TENANT = 2,
 		SCOPE_COLLECTION = 4,
 		SCOPE_METRICS = 8,
-		SCOPE_ALL = 16
+		SCOPE_ALL = 16,
+		SCOPE_VIEW = 32
 	} scope;
 	mode_t mode; /* type and permission bits */
 	bool roots;  /* owned by root even in a tenant that was given away */
@@ -119,6 +120,8 @@ static inline uint64_t node_place(struct node n)
 {
 	if (n.kind >= NODE_ALL && n.kind <= NODE_ALL_TENANTS)
 		return node_encode((struct node){ NODE_ALL, 0, 0 });
+	if (node_is_view(n))
+		return node_encode((struct node){ NODE_VIEW, n.number, n.item & NODE_SLOT });
 	return n.number;
 }
 

@@ -28,7 +28,8 @@ static const char help[] =
 	"    echo \"ef_search 100\" > config; echo \"max_vectors 10000\" > quota\n"
 	"    echo readonly > status;        echo verify > integrity; cat integrity\n"
 	"At the top, for root: stats, config, audit (who did what), metrics/ruvectorfs.prom,\n"
-	"all/ (query over every tenant; tenants by last access).\n"
+	"all/ (query over every tenant; tenants by last access), shared/ (mkdir makes\n"
+	"a collection that each tenant may search as tenants/ID/shared/NAME).\n"
 	"ruvectorfs(5) has every file, format and error.\n";
 
 static int render_help(struct tree *t, const struct caller *who, struct node n, struct buf *ret,

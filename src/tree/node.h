@@ -58,6 +58,13 @@ enum node_kind {
 	NODE_ALL_ERROR,   /* per caller */
 	NODE_ALL_STATS,
 	NODE_ALL_TENANTS,
+	NODE_SHARED, /* directory at the top; what is in it are NODE_COLLECTION */
+	/* a tenant's way to them: number is the tenant's, item NODE_SLOT and 16 bits of the caller */
+	NODE_VIEWS,        /* directory tenants/ID/shared */
+	NODE_VIEW,         /* directory tenants/ID/shared/NAME */
+	NODE_VIEW_QUERY,   /* per caller */
+	NODE_VIEW_RESULTS, /* per caller */
+	NODE_VIEW_ERROR,   /* per caller */
 	NODE_N_KINDS,
 };
 
@@ -68,6 +75,7 @@ struct node {
 };
 
 #define NODE_ROOT_NUMBER 1u
+#define NODE_SLOT        0xffff0000u /* of the item: 16 bits that say which shared collection */
 
 static inline uint64_t node_encode(struct node n)
 {
@@ -87,6 +95,12 @@ static inline bool node_decode(uint64_t number, struct node *ret)
 	ret->number = (uint32_t)(number >> 32) & ((1u << 26) - 1);
 	ret->item = (uint32_t)number;
 	return ret->kind > NODE_ROOT && ret->kind < NODE_N_KINDS;
+}
+
+/* Of a tenant's way to a shared collection. */
+static inline bool node_is_view(struct node n)
+{
+	return n.kind >= NODE_VIEW && n.kind <= NODE_VIEW_ERROR;
 }
 
 #endif

@@ -70,6 +70,20 @@ int tenants_search(struct tenants *ts, const struct query *q, size_t n_before, s
 	return tenant_search(NULL, q, n_before, a, e);
 }
 
+int tenants_shared_at(struct tenants *ts, uint32_t slot, uint32_t *ret_cid)
+{
+	*ret_cid = slot;
+	return slot == 7 ? 0 : -ENODEV;
+}
+
+int tenant_search_in(struct inside *in, const struct inside *of, const struct query *q,
+                     size_t n_before, struct answer *a, struct err *e)
+{
+	assert_int_equal(in->cid, 5);
+	assert_int_equal(of->cid, 7);
+	return tenant_search(in, q, n_before, a, e);
+}
+
 void across_note(const struct across *x, struct buf *ret)
 {
 	if (x->unreadable)
@@ -658,6 +672,24 @@ static void over_all_tenants(void **state)
 	assert_string_equal(got, "");
 }
 
+/* Entered are the tenant, then the collection. */
+static void for_a_tenant(void **state)
+{
+	char got[4096];
+
+	handle.node = (struct node){ NODE_VIEW_QUERY, 5, 7 << 16 | 1 };
+	T_OK(write_at(0, "1\n"));
+	T_OK(read_at(2, 100, got));
+	assert_string_equal(got, "id\t1\n");
+	expect_no_results(ENODATA);
+	reopen();
+	handle.node.item = 8 << 16 | 1;
+	T_OK(render(&file_results, (struct node){ NODE_VIEW_RESULTS, 5, 7 << 16 | 2 }, got));
+	assert_string_equal(got, "id\t1\n");
+	T_ERR(write_at(0, "1\n"), ENODEV);
+	handle.node = node_query;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
@@ -690,6 +722,7 @@ int main(void)
 		TEST(sizes_for_sendfile),
 		TEST(truncation),
 		TEST(over_all_tenants),
+		TEST(for_a_tenant),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
