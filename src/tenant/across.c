@@ -270,8 +270,12 @@ static int parse_vector(const struct buf *text, struct query *q, float **ret, st
 	if (rc < 0)
 		return rc;
 	v = json_member(j, "vector");
-	n = v ? (long)json_array_size(v) : 0;
-	*ret = mem_alloc(n > 0 ? (size_t)n : 1, sizeof(float));
+	n = v && json_is_array(v) ? (long)json_array_size(v) : 0;
+	if (n == 0) {
+		json_free(j);
+		return err_set(e, -EIO, "like: the stored vector cannot be read");
+	}
+	*ret = mem_alloc((size_t)n, sizeof(float));
 	n = *ret ? json_floats(v, *ret, (size_t)n, e) : err_nomem(e);
 	json_free(j);
 	q->v = *ret;
