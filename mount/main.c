@@ -19,10 +19,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "mount/datadir.h"
 #include "mount/mountpoint.h"
 #include "mount/session.h"
 #include "mount/supervisor.h"
+#include "tenant/datadir.h"
 
 #define READY_TIMEOUT_MS 30000
 

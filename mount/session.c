@@ -25,6 +25,7 @@
 #include "mount/ops.h"
 #include "mount/session.h"
 #include "mount/waiting.h"
+#include "tenant/datadir.h"
 
 #define MAX_IDLE_THREADS 10
 

@@ -30,9 +30,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "mount/datadir.h"
 #include "mount/device.h"
 #include "mount/handover.h"
+#include "tenant/datadir.h"
 
 #define MOMENT_NS       500000000ull
 #define AT_ONCE         3 /* ends in a row that cost no delay */

@@ -267,6 +267,7 @@ void slot_show(struct collection *c, uint32_t slot)
 	state_set(c, slot, ROW_LIVE);
 	c->live++;
 	c->bytes += version_bytes(c, slot);
+	c->json_bytes += c->info[slot].json_bytes;
 	if (c->graph && !(c->info[slot].flags & SLOT_LINKED)) {
 		c->unlinked_live++;
 		backlog_push(c, slot);
@@ -280,6 +281,7 @@ void slot_hide(struct collection *c, uint32_t slot)
 	assert(idtable_at(&c->ids, si->entry)->slot == slot);
 	c->live--;
 	c->bytes -= version_bytes(c, slot);
+	c->json_bytes -= si->json_bytes;
 	if (c->graph && !(si->flags & SLOT_LINKED))
 		c->unlinked_live--;
 	idtable_at(&c->ids, si->entry)->slot = ROW_NONE;
@@ -352,7 +354,7 @@ void collection_reset(struct collection *c)
 	c->n_free = c->n_limbo = 0;
 	c->live = c->dead = c->dying = c->taken = c->unlinked_live = 0;
 	c->recovered = 0;
-	c->bytes = 0;
+	c->bytes = c->json_bytes = 0;
 	c->generation++;
 }
 

@@ -215,8 +215,9 @@ struct engine_report {
 	uint64_t broken_links; /* bad levels included */
 	char first[240];       /* the first finding; "" when clean */
 };
-int engine_verify(struct engine *en, uint32_t cid, int (*progress)(void *ctx, uint64_t rows),
-                  void *ctx, struct engine_report *ret, struct err *e);
+/* watch: NULL allowed */
+int engine_verify(struct engine *en, uint32_t cid, const struct verify_watch *watch,
+                  struct engine_report *ret, struct err *e);
 
 /* ---- compaction ---- */
 /*

@@ -132,6 +132,7 @@ struct collection {
 	uint32_t dim_users;      /* open batches that count on rows.dim */
 	uint32_t big_batches;    /* open batches with extents */
 	uint64_t bytes;          /* of live versions */
+	uint64_t json_bytes;     /* of live versions: of their files in vectors/ */
 	uint64_t heap_bytes;
 	uint64_t seq;     /* of the last commit that was published */
 	uint64_t changes; /* rows published or killed since open */
@@ -168,6 +169,7 @@ struct engine {
 	bool read_only;          /* const */
 	unsigned link_jobs_max;  /* const: of one collection */
 	atomic_bool closing;
+	_Atomic unsigned n_exports;
 	void (*event)(void *ctx, uint32_t cid, enum engine_event event); /* const */
 	void *event_ctx;                                                 /* const */
 

@@ -21,6 +21,7 @@
 struct verifying {
 	struct collection *c;
 	struct engine_report *report;
+	struct verify_watch watch;
 };
 
 struct page_row {
@@ -36,22 +37,25 @@ struct page {
 	uint64_t last;  /* ... to this one */
 };
 
-static void __attribute__((format(printf, 2, 3)))
-finding(struct engine_report *r, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) finding(struct verifying *v, const char *fmt, ...)
 {
+	char sentence[sizeof(v->report->first)];
 	va_list ap;
 
-	if (r->first[0])
+	if (v->report->first[0] && !v->watch.finding)
 		return;
 	va_start(ap, fmt);
-	vsnprintf(r->first, sizeof(r->first), fmt, ap);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
+	if (!v->report->first[0])
+		memcpy(v->report->first, sentence, sizeof(sentence));
+	if (v->watch.finding)
+		v->watch.finding(v->watch.ctx, sentence);
 }
 
 /* ---- the store ---- */
 
-static int verify_store(struct verifying *v, int (*progress)(void *ctx, uint64_t rows), void *ctx,
-                        struct err *e)
+static int verify_store(struct verifying *v, struct err *e)
 {
 	struct collection *c = v->c;
 	struct store_report sr = { 0 };
@@ -61,14 +65,13 @@ static int verify_store(struct verifying *v, int (*progress)(void *ctx, uint64_t
 	rwlock_read(&c->lock);
 	dim = c->rows.dim;
 	rwlock_read_unlock(&c->lock);
-	rc = store_verify(c->engine->store, c->cid, (uint32_t)dim, progress, ctx, &sr, e);
+	rc = store_verify(c->engine->store, c->cid, (uint32_t)dim, &v->watch, &sr, e);
 	if (rc < 0)
 		return rc;
 	v->report->rows_checked = sr.rows_checked;
 	v->report->checksum_errors = sr.checksum_errors + sr.missing_floats + sr.database_errors;
 	v->report->disagreements = sr.sequence_errors;
-	if (sr.first[0])
-		finding(v->report, "%s", sr.first);
+	memcpy(v->report->first, sr.first, sizeof(sr.first)); /* told already */
 	return 0;
 }
 
@@ -107,15 +110,15 @@ static void verify_slots(struct collection *c, struct verifying *v) REQUIRES_SHA
 		if (!fault)
 			continue;
 		v->report->disagreements++;
-		finding(v->report, "slot %u %s", i, fault);
+		finding(v, "slot %u %s", i, fault);
 	}
 	if (live != c->live) {
 		v->report->disagreements++;
-		finding(v->report, "%u live slots are counted, there are %u", c->live, live);
+		finding(v, "%u live slots are counted, there are %u", c->live, live);
 	}
 	if (c->lost_rows) {
 		v->report->disagreements += c->lost_rows;
-		finding(v->report, "%llu rows could not be read when the store was opened",
+		finding(v, "%llu rows could not be read when the store was opened",
 		        (unsigned long long)c->lost_rows);
 	}
 	mutex_unlock(&c->mu);
@@ -133,9 +136,9 @@ static int verify_graph(struct collection *c, struct verifying *v, struct err *e
 	r->unreachable += hr.unreachable;
 	r->broken_links += (uint64_t)hr.broken_links + hr.bad_levels;
 	if (hr.unreachable)
-		finding(r, "%u vectors cannot be reached in the graph", hr.unreachable);
+		finding(v, "%u vectors cannot be reached in the graph", hr.unreachable);
 	if (hr.broken_links || hr.bad_levels)
-		finding(r, "the graph has %u broken links, %u bad levels", hr.broken_links,
+		finding(v, "the graph has %u broken links, %u bad levels", hr.broken_links,
 		        hr.bad_levels);
 	return 0;
 }
@@ -239,19 +242,18 @@ static int verify_page(struct verifying *v, struct page *p, struct err *e)
 	if (rc < 0 || n == 0)
 		return rc;
 	v->report->disagreements += n;
-	finding(v->report, "store and memory do not agree on vector number %llu",
-	        (unsigned long long)num);
+	finding(v, "store and memory do not agree on vector number %llu", (unsigned long long)num);
 	return 0;
 }
 
-static int verify_rows(struct verifying *v, int (*progress)(void *ctx, uint64_t rows), void *ctx,
-                       struct err *e)
+static int verify_rows(struct verifying *v, struct err *e)
 {
 	MEM_AUTO struct page *p = mem_zalloc(1, sizeof(*p));
 	int rc = p ? 0 : err_nomem(e);
 
 	while (rc == 0 && p->last != UINT64_MAX) {
-		if (progress && progress(ctx, v->report->rows_checked) != 0)
+		if (v->watch.progress &&
+		    v->watch.progress(v->watch.ctx, v->report->rows_checked) != 0)
 			return err_set(e, -ECANCELED, "the verification was stopped");
 		p->after = p->last;
 		rc = verify_page(v, p, e);
@@ -259,21 +261,23 @@ static int verify_rows(struct verifying *v, int (*progress)(void *ctx, uint64_t 
 	return rc;
 }
 
-int engine_verify(struct engine *en, uint32_t cid, int (*progress)(void *ctx, uint64_t rows),
-                  void *ctx, struct engine_report *ret, struct err *e)
+int engine_verify(struct engine *en, uint32_t cid, const struct verify_watch *watch,
+                  struct engine_report *ret, struct err *e)
 {
 	struct verifying v = { .report = ret };
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
+	if (watch)
+		v.watch = *watch;
 	rc = collection_enter(en, cid, &v.c, e);
 	if (rc < 0)
 		return rc;
-	rc = verify_store(&v, progress, ctx, e);
+	rc = verify_store(&v, e);
 	if (rc == 0)
 		rc = verify_memory(&v, e);
 	if (rc == 0)
-		rc = verify_rows(&v, progress, ctx, e);
+		rc = verify_rows(&v, e);
 	if (atomic_load(&v.c->leaving))
 		rc = err_gone(e);
 	collection_leave(v.c);

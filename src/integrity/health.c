@@ -199,12 +199,13 @@ static void compact(struct job *j)
 
 static void verify(struct job *j)
 {
+	const struct verify_watch watch = { .progress = progress, .ctx = j };
 	struct engine_report report = { 0 };
 	struct err e = { 0 };
 	int rc = -ECANCELED;
 
 	if (!atomic_load(&j->entry->stop))
-		rc = engine_verify(j->target.engine, j->target.cid, progress, j, &report, &e);
+		rc = engine_verify(j->target.engine, j->target.cid, &watch, &report, &e);
 	if (rc == 0 && j->target.also)
 		rc = j->target.also(j->target.ctx, &report, &e);
 	mutex_lock(&j->health->lock);

@@ -228,12 +228,8 @@ struct store_report {
 	uint64_t database_errors; /* lines of PRAGMA integrity_check other than ok */
 	char first[240];          /* the first finding, as a sentence; "" when clean */
 };
-/*
- * Checks everything of one collection; progress (may be NULL) gets rows done and returns
- * non-zero to stop (-ECANCELED).
- */
-int store_verify(struct store *s, uint32_t cid, uint32_t dim,
-                 int (*progress)(void *ctx, uint64_t rows), void *ctx, struct store_report *ret,
-                 struct err *e);
+/* Checks everything of one collection. watch: NULL allowed; progress gets rows done. */
+int store_verify(struct store *s, uint32_t cid, uint32_t dim, const struct verify_watch *watch,
+                 struct store_report *ret, struct err *e);
 
 #endif

@@ -76,4 +76,11 @@ struct receipt {
 	char error[240];   /* of a rejected one */
 };
 
+/* Who watches a verification; all may be NULL. Called under locks: no calls of the room. */
+struct verify_watch {
+	int (*progress)(void *ctx, uint64_t rows); /* non-zero stops it: -ECANCELED */
+	void (*finding)(void *ctx, const char *sentence); /* each one */
+	void *ctx;
+};
+
 #endif

@@ -32,8 +32,7 @@ struct verify {
 	struct seg_map map;
 	float *v;
 	struct store_report *ret;
-	int (*progress)(void *ctx, uint64_t rows);
-	void *ctx;
+	struct verify_watch watch;
 	uint64_t last; /* number of the last row seen */
 	bool stopped;
 };
@@ -43,20 +42,25 @@ static void found(struct verify *x, uint64_t *count, uint64_t n, const char *fmt
 
 static void found(struct verify *x, uint64_t *count, uint64_t n, const char *fmt, ...)
 {
+	char sentence[sizeof(x->ret->first)];
 	va_list ap;
 
 	*count += n;
-	if (x->ret->first[0])
+	if (x->ret->first[0] && !x->watch.finding)
 		return;
 	va_start(ap, fmt);
-	vsnprintf(x->ret->first, sizeof(x->ret->first), fmt, ap);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
 	va_end(ap);
+	if (!x->ret->first[0])
+		memcpy(x->ret->first, sentence, sizeof(sentence));
+	if (x->watch.finding)
+		x->watch.finding(x->watch.ctx, sentence);
 }
 
 static bool told_to_stop(struct verify *x)
 {
-	if (!x->stopped && x->progress)
-		x->stopped = x->progress(x->ctx, x->ret->rows_checked) != 0;
+	if (!x->stopped && x->watch.progress)
+		x->stopped = x->watch.progress(x->watch.ctx, x->ret->rows_checked) != 0;
 	return x->stopped;
 }
 
@@ -343,22 +347,19 @@ static int check_all(struct verify *x, struct err *e)
 	return rc;
 }
 
-int store_verify(struct store *s, uint32_t cid, uint32_t dim,
-                 int (*progress)(void *ctx, uint64_t rows), void *ctx, struct store_report *ret,
-                 struct err *e)
+int store_verify(struct store *s, uint32_t cid, uint32_t dim, const struct verify_watch *watch,
+                 struct store_report *ret, struct err *e)
 {
-	struct verify x = { .s = s,
-		            .c = coll_live(s, cid, e),
-		            .dim = dim,
-		            .map = { .fd = -1 },
-		            .ret = ret,
-		            .progress = progress,
-		            .ctx = ctx };
+	struct verify x = {
+		.s = s, .c = coll_live(s, cid, e), .dim = dim, .map = { .fd = -1 }, .ret = ret
+	};
 	struct err why = { 0 };
 	char path[4096];
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
+	if (watch)
+		x.watch = *watch;
 	if (!x.c)
 		return -ENODEV;
 	if (dim > LIMIT_DIMENSION)

@@ -91,6 +91,12 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	                      .ops = &file_error },
 	[NODE_LABELS] = { "labels", SCOPE_TENANT, RW, .access_read = TENANT_READ,
 	                  .access_write = TENANT_WRITE, .ops = &file_labels },
+	[NODE_EXPORT_JSONL] = { "export.jsonl", IN_BOTH, RO, .access_read = TENANT_READ,
+	                        .access_write = TENANT_READ, .ops = &file_export },
+	[NODE_EXPORT_FVECS] = { "export.fvecs", IN_BOTH, RO, .access_read = TENANT_READ,
+	                        .access_write = TENANT_READ, .ops = &file_export },
+	[NODE_EXPORT_NPY] = { "export.npy", IN_BOTH, RO, .access_read = TENANT_READ,
+	                      .access_write = TENANT_READ, .ops = &file_export },
 };
 
 const struct file_kind *file_kind(enum node_kind k)

@@ -87,7 +87,7 @@ extern const struct file_ops file_tiers, file_labels;
 extern const struct file_ops file_top_config, file_metrics, file_audit, file_events;
 extern const struct file_ops file_all_tenants;
 extern const struct file_ops file_query, file_results;
-extern const struct file_ops file_ingest, file_vector, file_delete;
+extern const struct file_ops file_ingest, file_vector, file_delete, file_export;
 
 struct file_kind {
 	const char *name; /* NULL: named by its item */

@@ -18,6 +18,7 @@ static const char help[] =
 	"tenants/ID/\n"
 	"    ingest/       files written here are inserted, each as one batch\n"
 	"    vectors/      a file per stored vector; extended attributes are its metadata\n"
+	"    export.jsonl  all vectors as one file, which ingest/ takes; also .fvecs, .npy\n"
 	"    delete        lines of IDs to remove; `*` alone removes all\n"
 	"    query         [k=N] [ef=N] [exact=1] [like=ID] [include=metadata] numbers\n"
 	"    results error config stats integrity quota status labels\n"

@@ -45,9 +45,16 @@ struct kept_stream {
 	uint8_t token[KEPT_TOKEN];
 };
 
+/* A descriptor of an export: what it showed. */
+struct kept_export {
+	uint64_t seq;
+	uint64_t size;
+};
+
 union kept_state {
 	struct kept_query query;
 	struct kept_stream stream;
+	struct kept_export export;
 };
 
 struct kept_file {

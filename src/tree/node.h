@@ -65,6 +65,9 @@ enum node_kind {
 	NODE_VIEW_QUERY,   /* per caller */
 	NODE_VIEW_RESULTS, /* per caller */
 	NODE_VIEW_ERROR,   /* per caller */
+	NODE_EXPORT_JSONL,
+	NODE_EXPORT_FVECS,
+	NODE_EXPORT_NPY,
 	NODE_N_KINDS,
 };
 

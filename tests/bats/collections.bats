@@ -15,7 +15,7 @@ setup() {
     run ls collections
     assert_output images
     run ls collections/images
-    assert_output "$(printf '%s\n' config delete error ingest integrity query results stats status vectors)"
+    assert_output "$(printf '%s\n' config delete error export.fvecs export.jsonl export.npy ingest integrity query results stats status vectors)"
     assert_equal "$(stat -c '%a %u' collections/images)" "755 $(id -u)"
 }
 

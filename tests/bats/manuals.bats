@@ -196,6 +196,19 @@ examples_of() { # FILE
     assert_output --regexp $'^a\t'
 }
 
+@test "EXAMPLES of ruvectorctl(1)" {
+    mount_fs
+    mkdir "$MNT/tenants/acme"
+    cp /dev/stdin "$MNT/tenants/acme/ingest/a" <<< "1 2 3"
+    umount_fs
+    cd "$BATS_TEST_TMPDIR" || return
+    examples_of ruvectorctl.1 > examples
+    run play_in_bash < examples
+    assert_success
+    said 'ruvectorctl verify'
+    assert_output "1 tenants, 1 collections, 1 vectors: no damage"
+}
+
 @test "EXAMPLES of ruvector-bench(1)" {
     mount_fs
     cd "$BATS_TEST_TMPDIR" || return

@@ -29,7 +29,7 @@ must_fail() { # MESSAGE CMD...
     mkdir acme
     assert_equal "$(stat -c '%a %u %g %F' acme)" "700 $(id -u) $(id -g) directory"
     run ls acme
-    assert_output "$(printf '%s\n' collections config delete error events ingest integrity labels query quota results shared stats status vectors)"
+    assert_output "$(printf '%s\n' collections config delete error events export.fvecs export.jsonl export.npy ingest integrity labels query quota results shared stats status vectors)"
     assert_equal "$(stat -c '%a %F' acme/ingest)" "700 directory"
     assert_equal "$(stat -c %a acme/query)" 600
     assert_equal "$(stat -c %a acme/stats)" 400

@@ -274,7 +274,7 @@ static int ask(struct tenants *ts, unsigned place, struct answers *a)
 	    (info.config.k != world->places[place].k ||
 	     info.config.ef_search != world->places[place].ef_search))
 		a->older++;
-	said = engine_verify(in.engine, cid, NULL, NULL, &r, NULL) < 0 || r.first[0];
+	said = engine_verify(in.engine, cid, NULL, &r, NULL) < 0 || r.first[0];
 	tenant_leave(&in);
 	return said;
 }

@@ -235,7 +235,7 @@ static int verify(struct tenants *ts, const struct world *w, unsigned place, str
 	rc = tenant_enter(ts, cid, TENANT_LOOK, &in, e);
 	if (rc < 0)
 		return rc;
-	rc = engine_verify(in.engine, cid, NULL, NULL, &r, e);
+	rc = engine_verify(in.engine, cid, NULL, &r, e);
 	tenant_leave(&in);
 	if (rc == 0 &&
 	    (r.first[0] || r.checksum_errors || r.disagreements || r.unreachable || r.broken_links))

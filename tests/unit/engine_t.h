@@ -207,7 +207,7 @@ static inline void verify_clean(struct fix *f)
 {
 	struct engine_report r;
 	struct err e = { 0 };
-	int rc = engine_verify(f->en, CID, NULL, NULL, &r, &e);
+	int rc = engine_verify(f->en, CID, NULL, &r, &e);
 
 	if (rc < 0)
 		fail_msg("verify: %s", e.text);

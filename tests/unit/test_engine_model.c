@@ -332,7 +332,7 @@ static void *be_busy(void *arg)
 		else if (turn == 4 && fix_random(&mine) % 4 == 0)
 			engine_checkpoint(cr->m->f.en, NULL);
 		else if (turn == 4) {
-			if (engine_verify(cr->m->f.en, CID, NULL, NULL, &r, NULL) < 0 || r.first[0])
+			if (engine_verify(cr->m->f.en, CID, NULL, &r, NULL) < 0 || r.first[0])
 				atomic_fetch_add(&cr->wrong, 1);
 			if (r.first[0])
 				print_message("%s\n", r.first);
@@ -397,7 +397,7 @@ static void test_damaged_floats_are_found(void **state)
 	close(fd);
 	T_OK(engine_lookup(m->f.en, CID, "marked", 6, &num));
 	T_ERR(engine_get_json(m->f.en, CID, num, &out, &e), EIO);
-	T_OK(engine_verify(m->f.en, CID, NULL, NULL, &r, NULL));
+	T_OK(engine_verify(m->f.en, CID, NULL, &r, NULL));
 	assert_true(r.checksum_errors > 0);
 	assert_true(r.first[0]);
 }
@@ -415,8 +415,10 @@ static void test_verification_can_be_stopped(void **state)
 	struct engine_report r;
 
 	fill(&m->f, "id", 100, DIM);
-	T_ERR(engine_verify(m->f.en, CID, stop_at_once, NULL, &r, NULL), ECANCELED);
-	T_ERR(engine_verify(m->f.en, 99, NULL, NULL, &r, NULL), ENODEV);
+	T_ERR(engine_verify(m->f.en, CID, &(struct verify_watch){ .progress = stop_at_once }, &r,
+	                    NULL),
+	      ECANCELED);
+	T_ERR(engine_verify(m->f.en, 99, NULL, &r, NULL), ENODEV);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -116,7 +116,7 @@ static void committers_share_and_keep_order(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, committer, &all), 0);
 	assert_int_equal(pthread_create(&threads[THREADS], NULL, bad_committer, &all), 0);
 	for (int i = 0; i < 3; i++) {
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_string_equal(report.first, "");
 	}
 	for (int i = 0; i <= THREADS; i++) {
@@ -127,7 +127,7 @@ static void committers_share_and_keep_order(void **state)
 	assert_int_equal(all.out_of_order, 0);
 	assert_int_equal(all.called, THREADS * EACH);
 	for (int i = 0; i < 2; i++) {
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_string_equal(report.first, "");
 		assert_int_equal(report.rows_checked, 2 + THREADS * EACH * 3);
 		T_OK(t_check(t->s, 1, 0, 0)); /* what was refused left nothing */
@@ -191,7 +191,7 @@ static uint64_t check_after_kill(struct t_store *t, int fd, uint64_t first)
 	for (uint64_t i = next; i < next + 5; i++)
 		there += t_check(t->s, i, (uint32_t)i, 0) == 0;
 	assert_true(there == 0 || there == 5);
-	T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+	T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 	assert_string_equal(report.first, "");
 	return next + (uint64_t)there;
 }
@@ -257,7 +257,7 @@ static void full_disk(void **state)
 	for (int i = 0; i < 2; i++) {
 		T_OK(t_check(t->s, 101, 100, 0));
 		T_OK(t_check(t->s, 2000, 2000, 0));
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_string_equal(report.first, "");
 		t_reopen(t);
 	}
@@ -302,7 +302,7 @@ static void cut_tails(void **state)
 		assert_int_equal(file_size(path), cut == full ? full : committed);
 		T_OK(t_check(t->s, 100, 99, 0));
 		T_ERR(t_check(t->s, 500, 500, 0), ENOENT);
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_string_equal(report.first, "");
 		if (cut % 4096 == 0 && cut != full)
 			break;
@@ -351,7 +351,7 @@ static void seal_without_its_extents(void **state)
 			assert_int_equal(pwrite(fd, "torn", 4, end - 4096 * 2), 4);
 		close(fd);
 		T_OK(store_open(t->dir, false, &t->s, NULL));
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_string_equal(report.first, "");
 		T_OK(t_check(t->s, 1, 0, 0));
 	}
@@ -422,7 +422,7 @@ static void cut_committed(void **state)
 			lost += rc < 0;
 		}
 		T_OK(t_check(t->s, 402, 401, 0));
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_string_not_equal(report.first, "");
 		assert_true(report.missing_floats + report.checksum_errors >= (uint64_t)lost);
 	}

@@ -209,7 +209,7 @@ static int judge(const char *dir)
 		assert_true(rc == -EILSEQ || rc == -EPROTO || rc == -EIO);
 		return 1;
 	}
-	rc = store_verify(s, CID, DIM, NULL, NULL, &report, NULL);
+	rc = store_verify(s, CID, DIM, NULL, &report, NULL);
 	found = rc < 0 || report.first[0];
 	if (found)
 		read_what_is_left(s);
@@ -327,7 +327,7 @@ static void damaged_rows(void **state)
 	for (size_t i = 0; i < 9; i++) {
 		change(t, changes[i]);
 		T_ERR(t_check(t->s, nums[i], (uint32_t)nums[i], 0), EIO);
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_int_equal(report.checksum_errors, i + 1);
 		assert_int_equal(report.rows_checked, 26);
 	}
@@ -361,12 +361,12 @@ static void damaged_blocks(void **state)
 	T_OK(t_put(t->s, 1, 60, 101, 1, NULL)); /* what stays is in the second extent */
 	for (size_t i = 0; i < 5; i++) {
 		flip(t->dir, "7.vectors.1", cases[i].at, 2);
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		flip(t->dir, "7.vectors.1", cases[i].at, 2);
 		assert_string_equal(report.first, cases[i].first);
 		assert_int_equal(report.checksum_errors, 1);
 	}
-	T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+	T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 	assert_string_equal(report.first, "");
 }
 
@@ -409,7 +409,7 @@ static void lost_commits_are_reported(void **state)
 	copy_file(path, witness);
 	for (int i = 0; i < 3; i++) {
 		T_OK(store_open(t->dir, false, &t->s, NULL));
-		T_OK(store_verify(t->s, CID, DIM, NULL, NULL, &report, NULL));
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
 		assert_int_equal(report.sequence_errors, 2);
 		assert_true(store_last_seq(t->s) >= seq); /* no sequence means two things */
 		T_OK(t_put(t->s, 30, 1, 30, (uint32_t)i, &r));
@@ -438,7 +438,8 @@ static void verification_can_be_stopped(void **state)
 	struct err e;
 
 	T_OK(t_put(t->s, 1, 2000, 0, 0, NULL));
-	T_ERR(store_verify(t->s, CID, DIM, stop, NULL, &report, &e), ECANCELED);
+	T_ERR(store_verify(t->s, CID, DIM, &(struct verify_watch){ .progress = stop }, &report, &e),
+	      ECANCELED);
 	assert_int_equal(report.rows_checked, 512);
 }
 

@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "base/io.h"
-#include "mount/datadir.h"
+#include "tenant/datadir.h"
 
 #define FORMAT_VERSION 1
 #define FORMAT_LINE    "ruvectorfs 1\n"
@@ -86,14 +86,22 @@ static int wait_lock(const char *data, int fd, struct err *e)
 	return 0;
 }
 
-static int open_lock(const char *data, int *ret_fd, struct err *e)
+static int no_data(const char *data, struct err *e)
+{
+	return err_set(e, -ENOENT, "%s holds no data of ruvectorfs", data);
+}
+
+/* Where nothing is to be made, a directory that is not ours stays as it is. */
+static int open_lock(const char *data, bool make, int *ret_fd, struct err *e)
 {
 	char path[4096];
 	int fd, rc;
 
 	if ((size_t)snprintf(path, sizeof(path), "%s/lock", data) >= sizeof(path))
 		return err_set(e, -ENAMETOOLONG, "the path of DATA is too long");
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+	if (fd < 0 && errno == ENOENT && !make)
+		return no_data(data, e);
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	rc = wait_lock(data, fd, e);
@@ -183,8 +191,7 @@ static int check_format(const char *data, bool read_only, struct err *e)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	rc = check_unused(data, e);
 	if (rc == 0 && read_only)
-		rc = err_set(e, -ENOENT, "%s holds no data of ruvectorfs, and -o ro makes none",
-		             data);
+		rc = no_data(data, e);
 	return rc < 0 ? rc : write_format(data, path, e);
 }
 
@@ -193,7 +200,7 @@ int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e)
 	int fd, rc = make_dir(data, read_only, e);
 
 	if (rc == 0)
-		rc = open_lock(data, &fd, e);
+		rc = open_lock(data, !read_only, &fd, e);
 	if (rc < 0)
 		return rc;
 	write_holder(fd, (long)getpid(), "running");

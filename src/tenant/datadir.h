@@ -1,8 +1,8 @@
 /*
  * datadir.h: DATA: made, checked, locked by one process at a time.
  */
-#ifndef RV_MOUNT_DATADIR_H
-#define RV_MOUNT_DATADIR_H
+#ifndef RV_TENANT_DATADIR_H
+#define RV_TENANT_DATADIR_H
 
 #include <stdbool.h>
 

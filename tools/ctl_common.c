@@ -1,0 +1,160 @@
+/*
+ * ctl_common.c: options, errors, the lock, and the line of progress of ruvectorctl.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "tenant/datadir.h"
+#include "tools/ctl.h"
+
+#define SHOW_NS 100000000ull
+#define BAR     24
+
+int ctl_fail(int code, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ruvectorctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return code;
+}
+
+/* ---- options ---- */
+
+static int place_of(const struct option *all, int letter)
+{
+	int i = 0;
+
+	while (all[i].name && all[i].val != letter)
+		i++;
+	return all[i].name && i < CTL_OPTIONS_MAX ? i : -1;
+}
+
+static int usage_error(const struct ctl_usage *u, const char *sentence)
+{
+	ctl_fail(0, "%s", sentence);
+	fputs(u->text, stderr);
+	return CTL_CANNOT + 1;
+}
+
+int ctl_options(int argc, char **argv, const struct ctl_usage *u,
+                const char *ret_values[CTL_OPTIONS_MAX])
+{
+	int c, at;
+
+	for (int i = 0; i < CTL_OPTIONS_MAX; i++)
+		ret_values[i] = NULL;
+	while ((c = getopt_long(argc, argv, u->letters, u->long_options, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(u->text, stdout);
+			return CTL_OK + 1;
+		}
+		at = place_of(u->long_options, c);
+		if (at < 0)
+			return CTL_CANNOT + 1; /* getopt has said why */
+		ret_values[at] = optarg ? optarg : "";
+	}
+	if (argc - optind < u->min_args)
+		return usage_error(u, "an argument is missing");
+	if (argc - optind > u->max_args)
+		return usage_error(u, "too many arguments");
+	return 0;
+}
+
+/* ---- DATA ---- */
+
+int ctl_lock(const char *data, int *ret_fd, struct err *e)
+{
+	return datadir_lock(data, true, ret_fd, e);
+}
+
+void ctl_tenants_release(struct ctl_tenants *t)
+{
+	mem_free(t->all);
+	*t = (struct ctl_tenants){ 0 };
+}
+
+/* ---- progress ---- */
+
+static unsigned columns(void)
+{
+	struct winsize w;
+
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col : 80;
+}
+
+static void add_amount(struct buf *b, const struct ctl_progress *p, double v)
+{
+	if (strcmp(p->unit, "bytes") == 0)
+		buf_addf(b, "%.1f MB", v / 1e6);
+	else
+		buf_addf(b, "%.0f %s", v, p->unit);
+}
+
+static void add_time(struct buf *b, double s)
+{
+	if (s < 99 * 3600)
+		buf_addf(b, "%u:%02u:%02u", (unsigned)s / 3600, (unsigned)s / 60 % 60,
+		         (unsigned)s % 60);
+}
+
+static void add_bar(struct buf *b, double share)
+{
+	buf_addc(b, '[');
+	for (int i = 0; i < BAR; i++)
+		buf_addc(b, i < (int)(share * BAR) ? '#' : '.');
+	buf_addf(b, "] %3u%%  ", (unsigned)(share * 100));
+}
+
+static void draw(struct ctl_progress *p, uint64_t done, uint64_t now)
+{
+	double seconds = (double)(now - p->start_ns) / 1e9;
+	double rate = seconds > 0 ? (double)done / seconds : 0;
+	struct buf b BUF_AUTO = BUF_INIT;
+
+	buf_addf(&b, "%s  ", p->what);
+	if (p->total)
+		add_bar(&b, done < p->total ? (double)done / (double)p->total : 1);
+	add_amount(&b, p, (double)done);
+	buf_adds(&b, ", ");
+	add_amount(&b, p, rate);
+	buf_adds(&b, "/s");
+	if (p->total > done && rate > 0) {
+		buf_adds(&b, ", ");
+		add_time(&b, (double)(p->total - done) / rate + 0.5);
+		buf_adds(&b, " left");
+	}
+	if (!buf_failed(&b))
+		fprintf(stderr, "\r\033[K%.*s", (int)columns() - 1, b.data);
+	fflush(stderr);
+}
+
+void ctl_progress_show(struct ctl_progress *p, uint64_t done)
+{
+	uint64_t now = clock_mono_ns();
+
+	if (!p->start_ns)
+		p->start_ns = p->shown_ns = now;
+	if (now - p->shown_ns < SHOW_NS || !isatty(STDERR_FILENO))
+		return;
+	p->shown_ns = now;
+	p->drawn = true;
+	draw(p, done, now);
+}
+
+void ctl_progress_clear(struct ctl_progress *p)
+{
+	if (p->drawn)
+		fputs("\r\033[K", stderr);
+	p->drawn = false;
+}

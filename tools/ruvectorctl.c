@@ -1,0 +1,51 @@
+/*
+ * ruvectorctl.c: work on DATA without a mount, and beside one. Each subcommand is a ctl_NAME.c
+ * that only the table below knows.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "tools/ctl.h"
+
+static const struct subcommand {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *what;
+} subcommands[] = {
+	{ "verify", ctl_verify, "check everything that is stored in DATA" },
+};
+
+#define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))
+
+static void usage(FILE *f)
+{
+	fprintf(f, "usage: ruvectorctl SUBCOMMAND [OPTION...] ARGUMENT...\n"
+	           "       ruvectorctl -h, --help | -V, --version\n"
+	           "Each subcommand has a --help of its own.\n\n");
+	for (size_t i = 0; i < N_SUBCOMMANDS; i++)
+		fprintf(f, "  %-8s %s\n", subcommands[i].name, subcommands[i].what);
+}
+
+int main(int argc, char **argv)
+{
+	log_to_stderr();
+	log_set_level(LOG_LEVEL_WARNING);
+	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		usage(stdout);
+		return CTL_OK;
+	}
+	if (argc >= 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+		puts("ruvectorctl " RUVECTORFS_VERSION);
+		return CTL_OK;
+	}
+	for (size_t i = 0; argc >= 2 && i < N_SUBCOMMANDS; i++) {
+		if (strcmp(argv[1], subcommands[i].name) == 0)
+			return subcommands[i].run(argc - 1, argv + 1);
+	}
+	if (argc >= 2)
+		ctl_fail(0, "no subcommand '%s'", argv[1]);
+	usage(stderr);
+	return CTL_CANNOT;
+}
