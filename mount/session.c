@@ -26,6 +26,7 @@
 #include "mount/session.h"
 #include "mount/waiting.h"
 #include "tenant/datadir.h"
+#include "tenant/service.h"
 
 #define MAX_IDLE_THREADS 10
 
@@ -33,6 +34,7 @@ struct running {
 	const struct session_options *o;
 	struct workers *workers;
 	struct tenants *tenants;
+	struct service *service; /* NULL: none */
 	struct mount mount;
 	struct device *device; /* NULL: a supervisor's */
 	bool has_signals;
@@ -146,6 +148,16 @@ static int mount_it(struct running *r, struct err *e)
 	return 0;
 }
 
+/* Without it only ruvectorctl lacks something. */
+static void start_service(struct running *r)
+{
+	struct err e = { 0 };
+
+	if (!r->o->options->read_only &&
+	    service_start(r->o->options->data, r->tenants, &r->service, &e) < 0)
+		log_warning("no backups of the mount: %s", e.text);
+}
+
 static void block_signals(sigset_t *ret_before)
 {
 	sigset_t ours;
@@ -170,6 +182,8 @@ static int start(struct running *r, struct err *e)
 		rc = waiting_start(r->mount.tree, &r->mount.waiting, e);
 	if (rc == 0)
 		tenants_on_event(r->tenants, waiting_event, r->mount.waiting);
+	if (rc == 0)
+		start_service(r);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
@@ -230,6 +244,7 @@ static void finish(struct running *r)
 	struct fuse_session *se = r->mount.session;
 
 	block_signals(NULL);
+	service_stop(r->service);
 	waiting_stop(r->mount.waiting);
 	if (r->has_signals)
 		fuse_remove_signal_handlers(se);

@@ -16,6 +16,8 @@
 enum { CTL_OK, CTL_FOUND, CTL_CANNOT };
 
 int ctl_verify(int argc, char **argv);
+int ctl_backup(int argc, char **argv);
+int ctl_restore(int argc, char **argv);
 
 /* ---- the command line ---- */
 
@@ -42,6 +44,12 @@ int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)
 
 /* Locks DATA as the daemon does, without making anything. -EBUSY names the process that has it. */
 int ctl_lock(const char *data, int *ret_fd, struct err *e);
+
+/*
+ * The DATA of a mount: dir is where it is mounted. -ENOENT: nothing of ours is mounted there. ret:
+ * 4096 bytes.
+ */
+int ctl_data_of_mount(const char *dir, char *ret, struct err *e);
 
 /* Tenants by number, as registry.db names them. */
 struct ctl_tenant {

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -76,6 +77,69 @@ int ctl_options(int argc, char **argv, const struct ctl_usage *u,
 int ctl_lock(const char *data, int *ret_fd, struct err *e)
 {
 	return datadir_lock(data, true, ret_fd, e);
+}
+
+/* Spaces, tabs, newlines and backslashes of /proc/self/mountinfo. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; to++) {
+		unsigned c;
+
+		if (s[0] == '\\' && sscanf(s + 1, "%3o", &c) == 1) {
+			*to = (char)c;
+			s += 4;
+		} else {
+			*to = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* "36 35 98:0 / /mnt rw - fuse.ruvectorfs /var/tmp/data rw", before the dash any number of words. */
+static bool parse_mount(char *line, const char *where, char *ret)
+{
+	char *root = NULL, *dir = NULL, *save = NULL, *word, *type = NULL, *source = NULL;
+	int n = 0;
+
+	for (word = strtok_r(line, " \n", &save); word; word = strtok_r(NULL, " \n", &save), n++) {
+		if (n == 3)
+			root = word;
+		if (n == 4)
+			dir = word;
+		if (n > 4 && strcmp(word, "-") == 0)
+			break;
+	}
+	if (word)
+		type = strtok_r(NULL, " \n", &save);
+	if (type)
+		source = strtok_r(NULL, " \n", &save);
+	if (!source || strcmp(type, "fuse.ruvectorfs") != 0 || strcmp(root, "/") != 0)
+		return false;
+	unescape(dir);
+	unescape(source);
+	if (strcmp(dir, where) != 0)
+		return false;
+	snprintf(ret, 4096, "%s", source);
+	return true;
+}
+
+int ctl_data_of_mount(const char *dir, char *ret, struct err *e)
+{
+	char *where = realpath(dir, NULL), *line = NULL;
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	bool found = false;
+	size_t cap = 0;
+
+	while (where && f && getline(&line, &cap, f) > 0) /* the last one is on top */
+		found |= parse_mount(line, where, ret);
+	if (f)
+		fclose(f);
+	free(line);
+	free(where);
+	return found ? 0
+	             : err_set(e, -ENOENT, "%s: neither a mount nor the data of ruvectorfs", dir);
 }
 
 void ctl_tenants_release(struct ctl_tenants *t)

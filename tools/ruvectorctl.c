@@ -15,6 +15,8 @@ static const struct subcommand {
 	const char *what;
 } subcommands[] = {
 	{ "verify", ctl_verify, "check everything that is stored in DATA" },
+	{ "backup", ctl_backup, "write a mount or DATA to one file" },
+	{ "restore", ctl_restore, "make DATA of such a file" },
 };
 
 #define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

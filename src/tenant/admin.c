@@ -141,6 +141,13 @@ static void forget_health(struct tenants *ts, const struct tenant *t)
 		health_forget(ts->health, c->cid);
 }
 
+int refuse_backup_locked(const struct tenants *ts, struct err *e)
+{
+	return ts->n_backups
+	               ? err_set(e, -EBUSY, "a backup is being made: nothing is removed meanwhile")
+	               : 0;
+}
+
 static int remove_gated(struct tenant *t, bool purge, struct err *e)
 {
 	struct tenants *ts = t->ts;
@@ -149,6 +156,8 @@ static int remove_gated(struct tenant *t, bool purge, struct err *e)
 	mutex_lock(&ts->change);
 	mutex_lock(&ts->lock);
 	rc = removable_locked(ts, t, purge, e);
+	if (rc == 0)
+		rc = refuse_backup_locked(ts, e);
 	mutex_unlock(&ts->lock);
 	if (rc == 0) {
 		/* Also without a store: somebody inside may be making it. */

@@ -105,11 +105,15 @@ static int remove_gated(struct inside *in, struct collection *c, struct err *e)
 	bool pending;
 	int rc;
 
+	mutex_lock(&ts->change); /* no backup begins in between */
 	mutex_lock(&ts->lock);
 	rc = removable_locked(ts, c, &pending, e);
+	if (rc == 0)
+		rc = refuse_backup_locked(ts, e);
 	mutex_unlock(&ts->lock);
 	if (rc == 0)
 		rc = engine_collection_remove(in->engine, c->cid, pending, e);
+	mutex_unlock(&ts->change);
 	if (rc < 0)
 		return rc;
 	FAULT_POINT("collection.forget");

@@ -164,6 +164,7 @@ struct tenants {
 	struct tiers tiers;     /* lock; changes under change, too */
 	uint64_t life_check_ns; /* lock; monotonic: when the keeper looks who is to be purged */
 	bool ending;            /* lock */
+	unsigned n_backups;     /* lock, changes under change, too; nothing is removed meanwhile */
 };
 
 /* ---- shared.c ---- */
@@ -219,6 +220,7 @@ enum tenant_status status_of_number(uint64_t v);
 int tenant_create(struct tenants *ts, const char *name, const char *tier, const struct owner *o,
                   uint32_t *ret_number, struct err *e);
 int refuse_read_only(const struct tenants *ts, struct err *e);
+int refuse_backup_locked(const struct tenants *ts, struct err *e) REQUIRES(ts->lock); /* -EBUSY */
 int err_no_tenant(struct err *e);
 /* Pinned, or NULL. */
 struct collection *pin_collection(struct tenants *ts, uint32_t cid);

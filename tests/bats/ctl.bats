@@ -115,3 +115,133 @@ offset_of() { # FILE TEXT
     run "$CTL" verify --nonsense "$DATA"
     assert_failure 2
 }
+
+@test "backup of a mount that is written to, and restore: each acknowledged vector of before, no batch half" {
+    mount_fs
+    fill
+    umount_fs
+    mount_fs # an image, too
+    cat "$MNT/tenants/big/export.jsonl" > "$BATS_TEST_TMPDIR/big"
+    (
+        i=0
+        while [ ! -e "$BATS_TEST_TMPDIR/enough" ]; do
+            i=$((i + 1))
+            printf 'a%d\t1 2\nb%d\t2 1\n' "$i" "$i" > "$BATS_TEST_TMPDIR/pair"
+            cp "$BATS_TEST_TMPDIR/pair" "$MNT/tenants/small/ingest/pair$i"
+            echo "$i" > "$BATS_TEST_TMPDIR/acknowledged"
+        done
+    ) 3>&- &
+    poll 10 test -s "$BATS_TEST_TMPDIR/acknowledged"
+    before=$(< "$BATS_TEST_TMPDIR/acknowledged")
+    run "$CTL" backup -q "$MNT" "$BATS_TEST_TMPDIR/b.tar"
+    touch "$BATS_TEST_TMPDIR/enough"
+    wait
+    assert_success
+    assert_output ""
+    umount_fs
+    run "$CTL" restore "$BATS_TEST_TMPDIR/b.tar" "$BATS_TEST_TMPDIR/copy"
+    assert_success
+    assert_output --regexp '^2 tenants, 3 collections, [0-9]+ vectors: no damage$'
+    DATA=$BATS_TEST_TMPDIR/copy
+    mount_fs
+    cmp "$BATS_TEST_TMPDIR/big" "$MNT/tenants/big/export.jsonl"
+    assert_equal "$(cat "$MNT/tenants/small/collections/more/vectors/y")" '{"id":"y","vector":[3,4,5]}'
+    assert_equal "$(cat "$MNT/tenants/small/vectors/x")" '{"id":"x","vector":[1,2],"metadata":{"a":1},"text":"one"}'
+    a=$(ls "$MNT/tenants/small/vectors" | grep -c '^a')
+    b=$(ls "$MNT/tenants/small/vectors" | grep -c '^b')
+    assert_equal "$a" "$b"
+    [ "$a" -ge "$before" ]
+    echo '*' > "$MNT/tenants/small/delete"
+    rmdir "$MNT/tenants/small/collections/more" 2> /dev/null || echo '*' > "$MNT/tenants/small/collections/more/delete"
+    mkdir "$MNT/tenants/new"
+}
+
+@test "backup of DATA, through pipes, and of owners, limits and settings" {
+    mount_fs
+    fill
+    chmod 750 "$MNT/tenants/small"
+    echo "max_vectors 77" > "$MNT/tenants/small/quota"
+    echo "plan gold" > "$MNT/tenants/small/labels"
+    echo "k 3" > "$MNT/tenants/small/collections/more/config"
+    umount_fs
+    "$CTL" backup -q "$DATA" - | gzip | gzip -d | "$CTL" restore -q - "$BATS_TEST_TMPDIR/copy"
+    assert_equal "$(ls "$DATA")" "$(printf '%s\n' audit format lock registry.commits registry.db stores)"
+    DATA=$BATS_TEST_TMPDIR/copy
+    mount_fs
+    assert_equal "$(stat -c %a "$MNT/tenants/small")" 750
+    run cat "$MNT/tenants/small/quota" "$MNT/tenants/small/labels" "$MNT/tenants/small/collections/more/config"
+    assert_line "max_vectors 77"
+    assert_line "plan gold"
+    assert_line "k 3"
+}
+
+@test "restore refuses what is damaged, cut off or no backup, and leaves nothing" {
+    mount_fs
+    fill
+    umount_fs
+    "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+    cd "$BATS_TEST_TMPDIR"
+    for at in 100 600 40000 300000; do
+        cp b.tar bad.tar
+        flip bad.tar "$at"
+        run "$CTL" restore bad.tar copy
+        assert_failure 2
+        assert_file_not_exists copy
+    done
+    for n in 0 512 1500 200000 $(($(stat -c %s b.tar) - 1600)); do
+        head -c "$n" b.tar > bad.tar
+        run "$CTL" restore bad.tar copy
+        assert_failure 2
+        assert_output "ruvectorctl: the backup ends too early"
+    done
+    mkdir copy
+    echo x > evil && tar cf bad.tar evil
+    run "$CTL" restore bad.tar copy
+    assert_failure 2
+    assert_output "ruvectorctl: it is no backup of ruvectorfs"
+    run ls -A copy
+    assert_output ""
+    python3 - << 'END'
+import tarfile
+with tarfile.open("b.tar") as t, tarfile.open("bad.tar", "w", format=tarfile.USTAR_FORMAT) as out:
+    first = t.getmembers()[0]
+    out.addfile(first, t.extractfile(first))
+    first.name = "stores/1/../../../evil2"
+    out.addfile(first, t.extractfile(t.getmembers()[0]))
+END
+    run "$CTL" restore bad.tar copy
+    assert_failure 2
+    assert_output "ruvectorctl: the archive has a member that no backup has"
+    assert_file_not_exists evil2
+    touch copy/mine
+    run "$CTL" restore b.tar copy
+    assert_failure 2
+    assert_output "ruvectorctl: copy is not empty: give a new directory"
+}
+
+@test "backup: nothing is removed meanwhile; a client that goes away ends it; a file that cannot be written" {
+    mount_fs
+    fill
+    mkdir "$MNT/tenants/empty"
+    mkfifo "$BATS_TEST_TMPDIR/fifo"
+    "$CTL" backup -q "$MNT" - > "$BATS_TEST_TMPDIR/fifo" 2> "$BATS_TEST_TMPDIR/said" 3>&- &
+    exec 5< "$BATS_TEST_TMPDIR/fifo"
+    head -c 1 <&5 > /dev/null
+    run rmdir "$MNT/tenants/empty"
+    assert_failure
+    assert_output --partial "Device or resource busy"
+    run cat "$MNT/error"
+    assert_output "a backup is being made: nothing is removed meanwhile"
+    exec 5<&-
+    wait || :
+    poll 10 rmdir "$MNT/tenants/empty"
+    run "$CTL" backup "$MNT" /nowhere/b.tar
+    assert_failure 2
+    run "$CTL" backup "$BATS_TEST_TMPDIR" b.tar
+    assert_failure 2
+    assert_output --partial "neither a mount nor the data of ruvectorfs"
+    kill9_server
+    run "$CTL" backup -q "$MNT" "$BATS_TEST_TMPDIR/b.tar"
+    assert_success
+    assert_equal "$(stat -c %a "$DATA/ctl.sock")" 600
+}

@@ -205,8 +205,12 @@ examples_of() { # FILE
     examples_of ruvectorctl.1 > examples
     run play_in_bash < examples
     assert_success
+    tour_mounted
     said 'ruvectorctl verify'
     assert_output "1 tenants, 1 collections, 1 vectors: no damage"
+    said 'ruvectorctl restore'
+    assert_output "1 tenants, 1 collections, 1 vectors: no damage"
+    end_of_tour
 }
 
 @test "EXAMPLES of ruvector-bench(1)" {
