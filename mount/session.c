@@ -20,7 +20,6 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "mount/blame.h"
-#include "mount/datadir.h"
 #include "mount/device.h"
 #include "mount/ops.h"
 #include "mount/session.h"
