@@ -79,7 +79,7 @@ static void use(struct engine *en)
 	/* numbers that an image gave wrongly may be refused by the store, as damage */
 	engine_remove(en, CID, gone, 3, &n, NULL);
 	add(en, 1000, 3);
-	engine_verify(en, CID, NULL, NULL, &r, NULL);
+	engine_verify(en, CID, NULL, &r, NULL);
 	engine_checkpoint(en, NULL);
 }
 
