@@ -57,7 +57,7 @@ END
         cmp "$A/export.fvecs" "$B/collections/$ending/export.fvecs"
         cmp "$A/export.npy" "$B/collections/$ending/export.npy"
     done
-    run python3 -c '
+    run /usr/bin/python3 -c '
 import numpy, sys
 a, raw = numpy.load(sys.argv[1] + "/export.npy"), numpy.fromfile(sys.argv[1] + "/export.fvecs", "<f4").reshape(-1, 9)
 print(a.shape, a.dtype, bool((a == raw[:, 1:]).all()))' "$A"

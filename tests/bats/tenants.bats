@@ -378,6 +378,8 @@ for root, _, files in os.walk(sys.argv[1]):
     if root.endswith("/audit"):
         continue  # has its name
     for f in files:
+        if not os.path.isfile(os.path.join(root, f)):
+            continue  # the socket
         data = open(os.path.join(root, f), "rb").read()
         for w in want:
             if w in data:
