@@ -54,7 +54,10 @@ static size_t list_corpus(const char *target)
 
 		snprintf(path, sizeof(path), "%s/%s", dir, entries[i]->d_name);
 		n = add(n, strdup(path));
+		free(entries[i]);
 	}
+	if (n_entries >= 0)
+		free(entries);
 	return n;
 }
 
