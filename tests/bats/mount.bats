@@ -316,7 +316,7 @@ ordinary_user() {
     mount_fs
     cd "$MNT"
     run env LC_ALL=C ls
-    assert_output "$(printf '%s\n' README audit config error metrics stats tenants tiers version)"
+    assert_output "$(printf '%s\n' README all audit config error metrics shared stats tenants tiers version)"
     assert_equal "$(stat -c '%n %a %u' README stats tenants error)" "$(printf '%s\n' \
         "README 444 $(id -u)" "stats 600 $(id -u)" "tenants 711 $(id -u)" "error 444 $(id -u)")"
     assert_equal "$(wc -w < version)" 1
