@@ -12,19 +12,15 @@
  * A walk is a chain of short loops over what cannot be foreseen: how many links are new, how many
  * of those are near, where these belong. A processor guesses such loops wrongly, and each wrong
  * guess costs as much as several distances; so what can be done without a branch is (vector/hop.h).
+ *
+ * And it waits for memory: codes lie anywhere. So two hops overlap: the codes that the next one will
+ * read are asked of memory before those of this one are compared. The next one is chosen without
+ * knowing what this one finds, so sometimes not the nearest is expanded, but it nearly always would
+ * have been a little later.
  */
 #include "index/hnsw_impl.h"
 
 #define EF_PER_START 16 /* one of them on the level above for so many candidates */
-
-/* Links of slot not seen yet, marked as seen, into s->slots. */
-static unsigned unseen_links(const struct hnsw_walk *w, uint32_t slot)
-{
-	struct hop_ahead ahead = hnsw_ahead(w->h, w->q);
-
-	return w->hops->unseen(hnsw_row(w->h, slot, w->level), hnsw_row_stride(w->h, w->level),
-	                       w->s->seen, &ahead, w->s->slots);
-}
 
 static bool may_return(const struct hnsw_walk *w, uint32_t slot)
 {
@@ -49,17 +45,6 @@ static void consider(const struct hnsw_walk *w, float key, uint32_t slot)
 	heap_push(&s->detour, entry);
 	if (s->detour.n > s->detour_peak)
 		s->detour_peak = s->detour.n;
-}
-
-static void hop(const struct hnsw_walk *w, uint32_t slot)
-{
-	struct scratch *s = w->s;
-	unsigned n = unseen_links(w, slot);
-
-	hnsw_keys(w->h, w->q, s->slots, n, s->keys);
-	n = w->hops->below(s->keys, n, beam_bound(&s->beam), s->good);
-	for (unsigned i = 0; i < n; i++)
-		consider(w, s->keys[s->good[i]], s->slots[s->good[i]]);
 }
 
 /*
@@ -91,10 +76,44 @@ static void prefetch_next(const struct hnsw_walk *w)
 		hnsw_row_prefetch(w->h, beam_slot(w->s->beam.at[i]), w->level);
 }
 
+/* Expanding one candidate: its links not seen before, whose codes are on their way from memory. */
+struct hop {
+	uint32_t *slots;
+	unsigned n;
+};
+
+/* false: there is none left. */
+static bool begin_hop(const struct hnsw_walk *w, struct hop *hop)
+{
+	struct hop_ahead ahead = hnsw_ahead(w->h, w->q);
+	uint32_t slot;
+
+	hop->n = 0;
+	if (!next_to_expand(w->s, &slot))
+		return false;
+	prefetch_next(w);
+	hop->n = w->hops->unseen(hnsw_row(w->h, slot, w->level), hnsw_row_stride(w->h, w->level),
+	                         w->s->seen, &ahead, hop->slots);
+	return true;
+}
+
+static void end_hop(const struct hnsw_walk *w, const struct hop *hop)
+{
+	struct scratch *s = w->s;
+	unsigned n;
+
+	hnsw_keys(w->h, w->q, hop->slots, hop->n, s->keys);
+	n = w->hops->below(s->keys, hop->n, beam_bound(&s->beam), s->good);
+	for (unsigned i = 0; i < n; i++)
+		consider(w, s->keys[s->good[i]], hop->slots[s->good[i]]);
+}
+
 void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned n, uint32_t ef)
 {
 	struct scratch *s = w->s;
-	uint32_t slot;
+	uint32_t other[HNSW_ROW_MAX + HOP_LANES];
+	struct hop hops[2] = { { s->slots, 0 }, { other, 0 } };
+	bool more;
 
 	hnsw_scratch_clear_seen(s);
 	beam_clear(&s->beam, ef);
@@ -104,9 +123,12 @@ void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned
 		hnsw_scratch_see(s, starts[i]);
 		consider(w, s->keys[i], starts[i]);
 	}
-	while (next_to_expand(s, &slot)) {
-		prefetch_next(w);
-		hop(w, slot);
+	more = begin_hop(w, &hops[0]);
+	for (unsigned i = 0; more; i = !i) {
+		more = begin_hop(w, &hops[!i]);
+		end_hop(w, &hops[i]);
+		if (!more)
+			more = begin_hop(w, &hops[!i]);
 	}
 }
 
