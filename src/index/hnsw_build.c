@@ -59,7 +59,8 @@ static void rerank(struct insertion *in, const struct hnsw_walk *w, const struct
 	struct hnsw_walk exact = *w;
 
 	hnsw_rerank(in->h, in->s, row, b->n);
-	if (b->n <= in->h->m || !hnsw_is_noise(in->h, in->s, last, beam_key(b->at[in->h->m - 1])))
+	if (b->n <= in->h->m ||
+	    !(hnsw_margin(in->h, in->s, last, beam_key(b->at[in->h->m - 1])) < HNSW_MARGIN))
 		return;
 	exact.q = row;
 	hnsw_walk_level(&exact, starts, take_starts(b, starts), b->ef);

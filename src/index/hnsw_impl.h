@@ -224,9 +224,11 @@ unsigned hnsw_approach(const struct hnsw_walk *w, uint32_t entry, uint32_t ef, u
 /* hnsw_search.c: the first n entries of the beam get keys as of q, and the order of these. */
 void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t n);
 /*
- * Whether the beam of a walk by codes may lack what is nearer than bound, the exact key of the
- * farthest that is wanted. last: its last entry, as it was estimated.
+ * By how many deviations of an estimate the end of a beam, filled by codes, is beyond bound, the exact
+ * key of the farthest that is wanted. last: its last entry, as it was estimated. Below HNSW_MARGIN the
+ * beam may lack what is nearer than that.
  */
-bool hnsw_is_noise(const struct hnsw *h, const struct scratch *s, uint64_t last, float bound);
+#define HNSW_MARGIN 0.5f
+float hnsw_margin(const struct hnsw *h, const struct scratch *s, uint64_t last, float bound);
 
 #endif

@@ -9,7 +9,8 @@
 #include "index/hnsw_impl.h"
 
 #define RERANK_STEP 8    /* rows looked at between two looks at what is still worth it */
-#define NOISE       0.5f /* deviations by which a beam's end has to be beyond the k-th nearest */
+#define HOPELESS    (-1) /* a margin of a beam that wider ones will not mend */
+#define WIDER       2    /* times as many candidates, when a first walk leaves doubts */
 #define DOUBT       3    /* deviations of an estimate that are believed possible */
 
 /*
@@ -104,48 +105,14 @@ static void find_nearest(const struct hnsw_walk *w, const struct probe *p, uint3
  * origin, a beam fills with what was estimated too near, and what was estimated too far is lost. It
  * shows: the last of a full beam is not estimated to be farther than the k-th nearest is.
  */
-bool hnsw_is_noise(const struct hnsw *h, const struct scratch *s, uint64_t last, float bound)
+float hnsw_margin(const struct hnsw *h, const struct scratch *s, uint64_t last, float bound)
 {
 	const struct beam *b = &s->beam;
 	const float *norms = h->norms.at;
-	float deviation = code_error(&s->code, norms ? norms[beam_slot(last)] : 1);
 
-	return b->n == b->ef && b->n < hnsw_count(h) && beam_key(last) - NOISE * deviation < bound;
-}
-
-/* Another walk, by float rows, from the best that estimates led to. */
-static void walk_exactly(struct hnsw_walk *w, const struct probe *p)
-{
-	const struct hnsw_aim exact = { .p = *p, .from = ROW_NONE };
-	const struct beam *nearest = &w->s->nearest;
-	uint32_t starts[HNSW_STARTS_MAX];
-	unsigned n = 0;
-
-	for (; n < nearest->n && n < HNSW_STARTS_MAX; n++)
-		starts[n] = beam_slot(nearest->at[n]);
-	w->q = &exact;
-	hnsw_walk_level(w, starts, n, w->s->beam.ef);
-}
-
-/* What a walk by codes found, by float rows; in which beam. */
-static const struct beam *sort_out(struct hnsw_walk *w, const struct probe *p, uint32_t k)
-{
-	const struct beam *b = &w->s->beam, *nearest = &w->s->nearest;
-
-	find_nearest(w, p, k);
-	if (b->n == 0 || !hnsw_is_noise(w->h, w->s, b->at[b->n - 1], beam_bound(nearest)))
-		return nearest;
-	walk_exactly(w, p);
-	return &w->s->beam;
-}
-
-static size_t take_hits(const struct beam *b, size_t k, struct hit *ret)
-{
-	size_t n = b->n < k ? b->n : k;
-
-	for (size_t i = 0; i < n; i++)
-		ret[i] = (struct hit){ .key = beam_key(b->at[i]), .slot = beam_slot(b->at[i]) };
-	return n;
+	if (b->n < b->ef || b->n >= hnsw_count(h))
+		return INFINITY; /* nothing was dropped from it */
+	return (beam_key(last) - bound) / code_error(&s->code, norms ? norms[beam_slot(last)] : 1);
 }
 
 /*
@@ -168,6 +135,69 @@ static uint32_t bounded_ef(const struct hnsw *h, size_t k, size_t ef)
 	return ef ? (uint32_t)ef : 1;
 }
 
+/* For a second walk. The scratch has room for it. */
+static uint32_t wider_ef(const struct hnsw *h, uint32_t ef)
+{
+	uint32_t count = hnsw_count(h);
+
+	return count / WIDER > ef ? WIDER * ef : count > ef ? count : ef;
+}
+
+/* Another walk for ef candidates, by q, from the best that there are. */
+static void walk_again(struct hnsw_walk *w, const struct hnsw_aim *q, uint32_t ef)
+{
+	const struct beam *nearest = &w->s->nearest;
+	uint32_t starts[HNSW_STARTS_MAX];
+	unsigned n = 0;
+
+	for (; n < nearest->n && n < HNSW_STARTS_MAX; n++)
+		starts[n] = beam_slot(nearest->at[n]);
+	w->q = q;
+	hnsw_walk_level(w, starts, n, ef);
+}
+
+/* That of the k nearest, found in the beam. */
+static float margin(const struct hnsw_walk *w)
+{
+	const struct beam *b = &w->s->beam;
+
+	return b->n ? hnsw_margin(w->h, w->s, b->at[b->n - 1], beam_bound(&w->s->nearest))
+	            : INFINITY;
+}
+
+/*
+ * What a walk by codes found, by float rows; in which beam. Where ef is hardly more than k a margin is
+ * small for want of candidates, not of truth, and as many again are cheap; what is in doubt with these,
+ * or hopelessly, is asked of float rows.
+ */
+static const struct beam *sort_out(struct hnsw_walk *w, const struct probe *p, uint32_t k)
+{
+	const struct hnsw_aim exact = { .p = *p, .from = ROW_NONE };
+	uint32_t ef = w->s->beam.ef;
+	float m;
+
+	find_nearest(w, p, k);
+	m = margin(w);
+	if (m < HNSW_MARGIN && m > HOPELESS) {
+		walk_again(w, w->q, wider_ef(w->h, ef));
+		find_nearest(w, p, k);
+		m = margin(w);
+	}
+	if (!(m < HNSW_MARGIN))
+		return &w->s->nearest;
+	walk_again(w, &exact, ef);
+	return &w->s->beam;
+}
+
+static size_t take_hits(const struct beam *b, size_t k, struct hit *ret)
+{
+	size_t n = b->n < k ? b->n : k;
+
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (struct hit){ .key = beam_key(b->at[i]), .slot = beam_slot(b->at[i]) };
+	return n;
+}
+
 int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef,
                 bool (*filter)(const void *ctx, uint32_t slot), const void *ctx, struct hit *ret)
 {
@@ -183,7 +213,7 @@ int hnsw_search(const struct hnsw *h, const struct probe *p, size_t k, size_t ef
 	if (entry == ROW_NONE || k == 0)
 		return 0;
 	ef = bounded_ef(h, k, ef);
-	w.s = hnsw_scratch_get(pool, h->cap, (uint32_t)ef);
+	w.s = hnsw_scratch_get(pool, h->cap, h->coder ? WIDER * (uint32_t)ef : (uint32_t)ef);
 	if (!w.s)
 		return -ENOMEM;
 	q = hnsw_aim_for(h, w.s, p);
