@@ -21,6 +21,7 @@
 
 #define TIE         1e-6f
 #define THREADS_MAX 256
+#define ROWS_AT_ONCE 4096 /* linked by one thread, near each other */
 
 void bench_graph_defaults(struct bench_graph_options *o)
 {
@@ -225,19 +226,45 @@ int bench_graph_make(struct bench_graph *b, size_t n_spare, struct err *e)
 	return b->graph ? hnsw_reserve(b->graph, b->rows.cap, e) : e->code;
 }
 
+/* The next rows, for one thread: fewer towards the end, so that all of them end together. */
+static size_t take_rows(struct bench_graph *b, size_t *begin)
+{
+	size_t n, at = atomic_load(&b->next);
+
+	do {
+		n = (b->n - (at < b->n ? at : b->n)) / (4 * b->o.threads) + 1;
+		n = n < ROWS_AT_ONCE ? n : ROWS_AT_ONCE;
+	} while (at < b->n && !atomic_compare_exchange_weak(&b->next, &at, at + n));
+	*begin = at;
+	return at < b->n ? n : 0;
+}
+
+static int link_rows(struct bench_graph *b, struct hnsw_waiting *w, size_t begin, size_t n)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++)
+		w[i] = (struct hnsw_waiting){ .slot = (uint32_t)(begin + i), .was = (uint32_t)i };
+	hnsw_find_places(b->graph, w, n);
+	hnsw_sort_places(w, n);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = hnsw_insert(b->graph, w[i].slot, NULL);
+	return rc;
+}
+
 static void *build_thread(void *arg)
 {
 	struct bench_graph *b = arg;
-	size_t i;
-	int rc;
+	MEM_AUTO struct hnsw_waiting *w = mem_alloc(ROWS_AT_ONCE, sizeof(*w));
+	size_t begin, n;
+	int rc = w ? 0 : -ENOMEM;
 
-	while ((i = atomic_fetch_add(&b->next, 1)) < b->n && atomic_load(&b->failed) == 0) {
-		rc = hnsw_insert(b->graph, (uint32_t)i, NULL);
-		if (rc < 0)
-			atomic_store(&b->failed, rc);
-		if (i % (b->n / 10 + 1) == 0)
-			fprintf(stderr, "\rbuilding: %zu of %zu", i, b->n);
+	while (rc == 0 && atomic_load(&b->failed) == 0 && (n = take_rows(b, &begin)) > 0) {
+		rc = link_rows(b, w, begin, n);
+		fprintf(stderr, "\rbuilding: %zu of %zu", begin, b->n);
 	}
+	if (rc < 0)
+		atomic_store(&b->failed, rc);
 	return NULL;
 }
 

@@ -111,6 +111,7 @@ static int link_some(struct collection *c, uint64_t until)
 	int rc;
 
 	turn_take(f, &turn);
+	backlog_sort(c);
 	do
 		rc = backlog_link_one(c, NULL);
 	while (rc == 1 && !turn_wanted(f) && clock_mono_ns() < until &&

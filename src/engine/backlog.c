@@ -1,7 +1,7 @@
 /*
  * backlog.c: the rows that are not in the graph yet, and the graph's beginning and end.
  *
- * Slots wait in a ring, first in, first out; one that is being linked stands in linking[]. A
+ * Slots wait in a ring, first in, first out but for sorting (backlog_sort.c); one that is being linked stands in linking[]. A
  * search takes a copy of both and scans it, so it finds what the graph does not have. A slot
  * that is linked between copy and search is found twice and search.c drops one. Linking holds
  * the collection's lock for reading from the ring to the end, so that no slot changes its
@@ -33,6 +33,12 @@ void backlog_push(struct collection *c, uint32_t slot)
 	c->ring[(c->ring_head + c->ring_n) & (c->rows.cap - 1)] = slot;
 	c->ring_n++;
 	si->flags |= SLOT_QUEUED;
+}
+
+void backlog_clear(struct collection *c)
+{
+	c->ring_popped += c->ring_n;
+	c->ring_head = c->ring_n = c->ring_sorted = 0;
 }
 
 struct backlog_debt backlog_debt(struct collection *c)
@@ -67,6 +73,8 @@ static bool ring_pop(struct collection *c, uint32_t *ret) REQUIRES(c->mu)
 
 		c->ring_head = (c->ring_head + 1) & (c->rows.cap - 1);
 		c->ring_n--;
+		c->ring_popped++;
+		c->ring_sorted -= c->ring_sorted > 0;
 		c->info[slot].flags &= (uint8_t)~SLOT_QUEUED;
 		if (rows_state(&c->rows, slot) != ROW_DEAD) {
 			*ret = slot;
@@ -209,7 +217,7 @@ static void graph_drop(struct collection *c) REQUIRES(c->lock, c->mu)
 	assert(c->n_linking == 0);
 	hnsw_free(c->graph);
 	c->graph = NULL;
-	c->ring_head = c->ring_n = 0;
+	backlog_clear(c);
 	c->unlinked_live = c->recovered = 0;
 	for (uint32_t i = 0; i < c->rows.n; i++) {
 		c->info[i].flags &= SLOT_HEAP | SLOT_IMAGE;

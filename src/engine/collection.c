@@ -348,7 +348,7 @@ void collection_reset(struct collection *c)
 	c->rows.n = 0;
 	c->rows.dim = c->config.dimension;
 	c->rows.metric = c->config.metric;
-	c->ring_head = c->ring_n = 0;
+	backlog_clear(c);
 	c->n_linking = 0;
 	c->free_head = c->limbo_head = ROW_NONE;
 	c->n_free = c->n_limbo = 0;

@@ -119,6 +119,9 @@ struct collection {
 	struct owner owner;
 	uint32_t *ring; /* rows.cap slots to be linked, from ring_head, ring_n */
 	uint32_t ring_head, ring_n;
+	uint32_t ring_sorted; /* of these, from the head, so many were sorted (backlog_order.c) */
+	uint64_t ring_popped; /* since open */
+	bool sorting;         /* a thread looks for places */
 	uint32_t linking[LINKING_MAX];
 	unsigned n_linking;
 	uint32_t free_head, n_free;
@@ -249,7 +252,9 @@ struct backlog_debt {
 struct backlog_debt backlog_debt(struct collection *c);
 /* What waits when a collection was opened is no writer's fault. Both locks. */
 void backlog_recovered(struct collection *c) REQUIRES(c->lock, c->mu);
-/* Links the slot that waits longest. 1, 0: none waits or too many link, -ENOMEM. No locks. */
+/* Nothing waits any more. */
+void backlog_clear(struct collection *c) REQUIRES(c->mu);
+/* Links the slot at the head of the ring. 1, 0: none waits or too many link, -ENOMEM. No locks. */
 int backlog_link_one(struct collection *c, struct err *e);
 /*
  * Copies what waits and what is being linked to s->slots. Lock: reading. Returns the count or
@@ -264,6 +269,9 @@ void graph_adjust(struct collection *c);
 /* An empty graph; queues all rows. */
 int graph_start(struct collection *c, struct err *e) REQUIRES(c->lock, c->mu);
 struct hnsw *graph_new(const struct collection *c, struct err *e); /* with room for rows.cap */
+
+/* backlog_sort.c: neighbours follow one another in what waits, if it is much. No locks */
+void backlog_sort(struct collection *c);
 
 /* ---- background.c ---- */
 void background_link(struct collection *c);     /* sees to it that the backlog shrinks. No locks */

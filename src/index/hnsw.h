@@ -60,6 +60,21 @@ int hnsw_reserve(struct hnsw *h, uint32_t n_slots, struct err *e);
 int hnsw_insert(struct hnsw *h, uint32_t slot, struct err *e);
 
 /*
+ * A slot that is about to be inserted, and where in the graph as it is that will be. Those whose places
+ * are near each other are compared with the same nodes: linked one after the other they find these in
+ * the cache, which makes filling a large graph half as fast again.
+ */
+struct hnsw_waiting {
+	uint64_t place;
+	uint32_t slot;
+	uint32_t was; /* its position: equal places keep that order */
+};
+
+/* Finds the places of n rows that are set. Lock: reading. Cost: a fiftieth of inserting them. */
+void hnsw_find_places(const struct hnsw *h, struct hnsw_waiting *w, size_t n);
+void hnsw_sort_places(struct hnsw_waiting *w, size_t n);
+
+/*
  * Between these, inserts choose links by codes of eight bits, in a table of their own of a byte a
  * dimension and slot: faster, links as good. Made for filling a graph: nodes that were linked before
  * are compared by their float rows. Without memory for it, or without quantization, nothing changes.

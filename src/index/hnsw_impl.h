@@ -221,6 +221,8 @@ void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned
 #define HNSW_STARTS_MAX 16
 /* From entry down to where a walk of ef candidates on w->level starts. ret: HNSW_STARTS_MAX slots. Returns how many. */
 unsigned hnsw_approach(const struct hnsw_walk *w, uint32_t entry, uint32_t ef, uint32_t *ret);
+/* The nodes of the levels 2 and 1, in this order, that a walk from entry comes down through. */
+uint64_t hnsw_walk_place(const struct hnsw_walk *w, uint32_t entry);
 /* hnsw_search.c: the first n entries of the beam get keys as of q, and the order of these. */
 void hnsw_rerank(const struct hnsw *h, struct scratch *s, const struct hnsw_aim *q, uint32_t n);
 /*

@@ -152,16 +152,32 @@ static uint64_t descend_level(const struct hnsw_walk *w, unsigned level, uint64_
 	return nearest;
 }
 
-static uint32_t descend(const struct hnsw_walk *w, uint32_t slot, unsigned from, unsigned to)
+static uint64_t start_from(const struct hnsw_walk *w, uint32_t slot)
 {
 	float keys[CODE_KEYS_AT_ONCE];
-	uint64_t nearest;
 
 	hnsw_keys(w->h, w->q, &slot, 1, keys);
-	nearest = beam_entry(keys[0], slot);
+	return beam_entry(keys[0], slot);
+}
+
+static uint32_t descend(const struct hnsw_walk *w, uint32_t slot, unsigned from, unsigned to)
+{
+	uint64_t nearest = start_from(w, slot);
+
 	for (unsigned level = from; level > to; level--)
 		nearest = descend_level(w, level, nearest);
 	return beam_slot(nearest);
+}
+
+uint64_t hnsw_walk_place(const struct hnsw_walk *w, uint32_t entry)
+{
+	uint64_t nearest = start_from(w, entry), place = 0;
+
+	for (unsigned level = hnsw_height_of(w->h, entry) - 1; level > 0; level--) {
+		nearest = descend_level(w, level, nearest);
+		place = place << 32 | beam_slot(nearest);
+	}
+	return place;
 }
 
 /*
