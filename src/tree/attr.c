@@ -133,7 +133,8 @@ static void fill_owner(const struct tree *t, struct node n, const struct owner *
 
 /*
  * A file that cannot be read now (suspended, nothing asked yet) has no size, and stat of it
- * works.
+ * works. So it is with one that was removed: whoever asks by name is told by the look-up, and an
+ * open asks for attributes in between, which must not fail where the file is to be made.
  */
 static int fill_size(struct tree *t, const struct caller *who, struct node n, struct stat *st,
                      struct err *e)
@@ -151,7 +152,8 @@ static int fill_size(struct tree *t, const struct caller *who, struct node n, st
 		rc = ops->render(t, who, n, &text, e);
 		size = text.len;
 	}
-	if (rc == -EACCES || rc == -ENODATA || (rc == -EIO && n.kind != NODE_VECTOR))
+	if (rc == -EACCES || rc == -ENODATA || rc == -ENOENT ||
+	    (rc == -EIO && n.kind != NODE_VECTOR))
 		rc = size = 0;
 	if (ops && rc == 0)
 		snapshots_told(t->snapshots, node_encode(n), size);

@@ -455,6 +455,23 @@ static int create_node(struct tree *t, const struct caller *who, struct node par
 	return rc;
 }
 
+#define CREATE_TRIES 100
+
+/* What is found may be removed by others before it is open: then it is made once more. */
+static int create_open(struct tree *t, const struct caller *who, struct node parent,
+                       const char *name, int flags, struct node *ret, uint64_t *ret_handle,
+                       struct err *e)
+{
+	int rc = -ENOENT;
+
+	for (int i = 0; rc == -ENOENT && i < CREATE_TRIES; i++) {
+		rc = create_node(t, who, parent, name, ret, e);
+		if (rc == 0)
+			rc = tree_open_node(t, who, *ret, flags, ret_handle, e);
+	}
+	return rc;
+}
+
 /*
  * Seconds. The kernel checks permissions once more after it created a file, and would ask for what
  * it was just told; the first write makes it forget.
@@ -470,9 +487,7 @@ int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const
 
 	tree_drop_orphan(t, who);
 	if (rc == 0)
-		rc = create_node(t, who, p, name, &n, &e);
-	if (rc == 0)
-		rc = tree_open_node(t, who, n, flags, ret_handle, &e);
+		rc = create_open(t, who, p, name, flags, &n, ret_handle, &e);
 	if (rc < 0)
 		return tree_fail(t, who, p, rc, &e);
 	rc = attr_entry(t, who, n, ret, &e);

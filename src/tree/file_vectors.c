@@ -35,7 +35,6 @@ static int render_vector(struct tree *t, const struct caller *who, struct node n
 	return rc;
 }
 
-/* A file that is open and not written yet has no size. */
 static int vector_size(struct tree *t, const struct caller *who, struct node n, uint64_t *ret,
                        struct err *e)
 {
@@ -48,7 +47,7 @@ static int vector_size(struct tree *t, const struct caller *who, struct node n, 
 	rc = engine_stat_vector(in.engine, n.number, n.item, &info, e);
 	tenant_leave(&in);
 	*ret = rc < 0 ? 0 : info.json_bytes;
-	return rc == -ENOENT ? 0 : rc;
+	return rc;
 }
 
 /* ---- writing ---- */

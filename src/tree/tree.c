@@ -160,7 +160,7 @@ void tree_leave(struct inside *in)
 /* What a program asks just to see whether it is there is no failure to be counted. */
 static bool is_failure(int rc)
 {
-	return rc != -ENOENT && rc != -ENODATA && rc != -ENODEV;
+	return rc != -ENOENT && rc != -ENODATA && rc != -ENODEV && rc != -ESTALE;
 }
 
 static void post(struct tree *t, const struct caller *who, struct node n, int rc, struct err *e)
@@ -389,6 +389,12 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t number, int fla
 	tree_drop_orphan(t, who);
 	if (rc == 0)
 		rc = tree_open_node(t, who, n, flags, ret_handle, &e);
+	/*
+	 * Its name was there when it was looked up, and went since. Told so, the kernel looks once
+	 * more, and makes it anew where the caller wants that (O_CREAT is not sent along).
+	 */
+	if (rc == -ENOENT && wants_write(flags))
+		rc = -ESTALE;
 	if (rc < 0)
 		return tree_fail(t, who, n, rc, &e);
 	*ret_noflush = !file_kind(n.kind)->ops->flush || !wants_write(flags);

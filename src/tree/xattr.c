@@ -212,11 +212,8 @@ static int change_locked(struct tree *t, struct node n, const struct change *c, 
 	return rc;
 }
 
-/*
- * JSON strings are UTF-8 without a 0 byte: what does not come back from one as it went in is
- * refused.
- */
-static int check_value(const struct change *c, struct err *e)
+/* Whether a JSON string, which is UTF-8 without a 0 byte, comes back as it went in. */
+static int check_string(const char *what, const char *p, size_t n, struct err *e)
 {
 	struct buf text BUF_AUTO = BUF_INIT;
 	struct json *back = NULL;
@@ -224,15 +221,20 @@ static int check_value(const struct change *c, struct err *e)
 	size_t len;
 	bool same;
 
-	if (!c->value)
-		return 0;
-	buf_add_json_string(&text, c->value, c->len);
+	buf_add_json_string(&text, p, n);
 	if (buf_failed(&text))
 		return err_nomem(e);
 	same = json_parse(text.data, text.len, &back, NULL) == 0 && json_string(back, &s, &len) &&
-	       len == c->len && memcmp(s, c->value, len) == 0;
+	       len == n && memcmp(s, p, n) == 0;
 	json_free(back);
-	return same ? 0 : err_set(e, -EINVAL, "the value is not text in UTF-8");
+	return same ? 0 : err_set(e, -EINVAL, "the %s is not text in UTF-8", what);
+}
+
+static int check_change(const struct change *c, struct err *e)
+{
+	int rc = check_string("name", c->key, strlen(c->key), e);
+
+	return rc == 0 && c->value ? check_string("value", c->value, c->len, e) : rc;
 }
 
 static int change(struct tree *t, const struct caller *who, uint64_t number, const char *name,
@@ -250,7 +252,7 @@ static int change(struct tree *t, const struct caller *who, uint64_t number, con
 	if (once.done)
 		return 0;
 	c->key = name + PREFIX_LEN;
-	rc = check_value(c, &e);
+	rc = check_change(c, &e);
 	if (rc < 0)
 		return tree_fail(t, who, n, rc, &e);
 	mutex_lock(&t->metadata_lock);

@@ -130,6 +130,63 @@ PY
     assert_output '{"id":"a","vector":[1,2],"metadata":{"lang":"de"}}'
 }
 
+@test "an attribute's name and value are UTF-8, or the vector stays as it is" {
+    echo "1 2" > vectors/a
+    run python3 - << 'PY'
+import os
+for name, value in ((b"user.\x90", b"v"), (b"user.k", b"\xff")):
+    try:
+        os.setxattr("vectors/a", name, value)
+    except OSError as e:
+        print(e.strerror, open("error").read(), end="")
+os.setxattr("vectors/a", "user.ü", "é".encode())
+PY
+    assert_success
+    assert_line --index 0 "Invalid argument the name is not text in UTF-8"
+    assert_line --index 1 "Invalid argument the value is not text in UTF-8"
+    run cat vectors/a
+    assert_output '{"id":"a","vector":[1,2],"metadata":{"ü":"é"}}'
+}
+
+@test "who makes a file finds it made, also beside others who remove it" {
+    echo "durability none" > config
+    run timeout -k 1 60 python3 - << 'PY'
+import os
+from multiprocessing import Process, Queue
+
+def put(path, text):
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
+
+def run(what, out):
+    failed = set()
+    for _ in range(600):
+        try:
+            what()
+        except OSError as e:
+            failed.add(f"{e.strerror}: {e.filename}")
+    out.put(sorted(failed))
+
+def unlink():
+    try:
+        os.unlink("ingest/x")
+    except FileNotFoundError:
+        pass
+
+out = Queue()
+all = [lambda: put("vectors/x", b"1 2\n"), lambda: put("ingest/x", b"x\t1 2\n"), lambda: put("delete", b"x\n"), unlink]
+for what in all * 2:
+    Process(target=run, args=(what, out)).start()
+for _ in all * 2:
+    print(*out.get(), sep="\n", end="")
+PY
+    assert_success
+    assert_output ""
+}
+
 @test "removed and replaced vectors are not found any more" {
     printf 'a\t1 0\nb\t0 1\n' | put ingest/f
     rm vectors/a
