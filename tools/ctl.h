@@ -18,6 +18,7 @@ enum { CTL_OK, CTL_FOUND, CTL_CANNOT };
 int ctl_verify(int argc, char **argv);
 int ctl_backup(int argc, char **argv);
 int ctl_restore(int argc, char **argv);
+int ctl_export(int argc, char **argv);
 
 /* ---- the command line ---- */
 
@@ -45,11 +46,23 @@ int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)
 /* Locks DATA as the daemon does, without making anything. -EBUSY names the process that has it. */
 int ctl_lock(const char *data, int *ret_fd, struct err *e);
 
+bool ctl_is_data(const char *path);
 /*
  * The DATA of a mount: dir is where it is mounted. -ENOENT: nothing of ours is mounted there. ret:
  * 4096 bytes.
  */
 int ctl_data_of_mount(const char *dir, char *ret, struct err *e);
+
+/*
+ * What a path like BASE/tenants/ID, BASE/tenants/ID/collections/NAME or BASE/shared/NAME names.
+ * -EINVAL: it has another form.
+ */
+struct ctl_place {
+	char base[4096];                 /* "." where nothing stands before */
+	char tenant[LIMIT_NAME + 1];     /* ".shared" */
+	char collection[LIMIT_NAME + 1]; /* "default" is the tenant's own */
+};
+int ctl_place(const char *path, struct ctl_place *ret, struct err *e);
 
 /* Tenants by number, as registry.db names them. */
 struct ctl_tenant {

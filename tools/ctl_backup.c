@@ -2,8 +2,7 @@
  * ctl_backup.c: ruvectorctl backup and restore.
  *
  * What is mounted is backed up by its server, which streams the archive through DATA/ctl.sock; what
- * is not, by this process under DATA's lock. The file is written beside its name and renamed when
- * it is complete and on the disk, so a backup that is there is whole.
+ * is not, by this process under DATA's lock.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +17,7 @@
 #include "tenant/datadir.h"
 #include "tenant/service.h"
 #include "tools/ctl.h"
+#include "tools/ctl_output.h"
 #include "tools/ctl_verify.h"
 
 static const struct option long_options[] = {
@@ -73,77 +73,10 @@ static const char backup_text[] =
 	"\n"
 	"Exit status: 0, or 2 when it could not be done.\n";
 
-struct output {
-	int fd;
-	const char *path; /* NULL: standard output */
-	char aside[4096];
-	uint64_t written;
-	bool quiet;
-	struct ctl_progress progress;
-};
-
-static int write_output(void *ctx, const void *p, size_t n, struct err *e)
-{
-	struct output *o = ctx;
-
-	for (const char *at = p; n > 0;) {
-		ssize_t done = write(o->fd, at, n);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done < 0)
-			return err_set(e, -errno, "%s: %s", o->path ? o->path : "standard output",
-			               strerror(errno));
-		at += done;
-		n -= (size_t)done;
-		o->written += (uint64_t)done;
-	}
-	if (!o->quiet)
-		ctl_progress_show(&o->progress, o->written);
-	return 0;
-}
-
-static int open_output(struct output *o, struct err *e)
-{
-	o->fd = STDOUT_FILENO;
-	if (!o->path)
-		return isatty(STDOUT_FILENO)
-		               ? err_set(e, -EINVAL, "a backup is not written to a terminal")
-		               : 0;
-	if (snprintf(o->aside, sizeof(o->aside), "%s.tmp", o->path) >= (int)sizeof(o->aside))
-		return err_set(e, -ENAMETOOLONG, "the name of the file is too long");
-	o->fd = open(o->aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	return o->fd < 0 ? err_set(e, -errno, "%s: %s", o->aside, strerror(errno)) : 0;
-}
-
-static int close_output(struct output *o, int rc, struct err *e)
-{
-	if (!o->path || o->fd < 0)
-		return rc;
-	if (rc == 0 && fsync(o->fd) < 0)
-		rc = err_set(e, -errno, "%s: %s", o->aside, strerror(errno));
-	close(o->fd);
-	if (rc == 0 && rename(o->aside, o->path) < 0)
-		rc = err_set(e, -errno, "%s: %s", o->path, strerror(errno));
-	if (rc < 0)
-		unlink(o->aside);
-	else if (io_sync_parent(o->path) < 0)
-		rc = err_set(e, -EIO, "%s: its folder cannot be synced", o->path);
-	return rc;
-}
-
-static bool is_data(const char *path)
-{
-	char format[4096];
-
-	return snprintf(format, sizeof(format), "%s/format", path) < (int)sizeof(format) &&
-	       access(format, F_OK) == 0;
-}
-
 /* Of a running mount, or else with the lock. */
 static int back_up(const char *data, struct output *o, struct err *e)
 {
-	const struct backup_sink sink = { write_output, o };
+	const struct backup_sink sink = { output_write, o };
 	int fd, rc = service_connect(data, &fd, e);
 
 	if (rc == 0)
@@ -160,24 +93,22 @@ static int back_up(const char *data, struct output *o, struct err *e)
 	return rc;
 }
 
-static int backup_to(const char *from, struct output *o, struct err *e)
+static int backup_to(const char *from, const char *to, struct output *o, struct err *e)
 {
 	char data[4096];
 	int rc = 0;
 
-	if (is_data(from))
+	if (ctl_is_data(from))
 		snprintf(data, sizeof(data), "%s", from);
 	else
 		rc = ctl_data_of_mount(from, data, e);
 	if (rc == 0)
-		rc = open_output(o, e);
+		rc = output_open(o, to, true, e);
 	if (rc < 0)
 		return rc;
 	o->progress = (struct ctl_progress){ .what = "backup", .unit = "bytes" };
 	o->progress.total = bytes_of(data);
-	rc = close_output(o, back_up(data, o, e), e);
-	ctl_progress_clear(&o->progress);
-	return rc;
+	return output_close(o, back_up(data, o, e), e);
 }
 
 int ctl_backup(int argc, char **argv)
@@ -191,9 +122,7 @@ int ctl_backup(int argc, char **argv)
 	if (rc)
 		return rc - 1;
 	o.quiet = values[0] != NULL;
-	if (strcmp(argv[optind + 1], "-") != 0)
-		o.path = argv[optind + 1];
-	if (backup_to(argv[optind], &o, &e) < 0)
+	if (backup_to(argv[optind], argv[optind + 1], &o, &e) < 0)
 		return ctl_fail(CTL_CANNOT, "%s", e.text);
 	if (!o.quiet)
 		fprintf(stderr, "%llu bytes written\n", (unsigned long long)o.written);

@@ -142,6 +142,91 @@ int ctl_data_of_mount(const char *dir, char *ret, struct err *e)
 	             : err_set(e, -ENOENT, "%s: neither a mount nor the data of ruvectorfs", dir);
 }
 
+bool ctl_is_data(const char *path)
+{
+	char format[4096];
+
+	return snprintf(format, sizeof(format), "%s/format", path) < (int)sizeof(format) &&
+	       access(format, F_OK) == 0;
+}
+
+/* ---- places ---- */
+
+#define PLACE_WORDS 4
+
+struct words {
+	const char *at[PLACE_WORDS]; /* the last one first */
+	size_t len[PLACE_WORDS];
+	int n;
+};
+
+static void split(const char *path, struct words *w)
+{
+	size_t end = strlen(path);
+
+	for (w->n = 0; w->n < PLACE_WORDS; w->n++) {
+		size_t start;
+
+		while (end > 0 && path[end - 1] == '/')
+			end--;
+		for (start = end; start > 0 && path[start - 1] != '/'; start--)
+			;
+		if (start == end)
+			return;
+		w->at[w->n] = path + start;
+		w->len[w->n] = end - start;
+		end = start;
+	}
+}
+
+static bool word_is(const struct words *w, int i, const char *word)
+{
+	return i < w->n && w->len[i] == strlen(word) && memcmp(w->at[i], word, w->len[i]) == 0;
+}
+
+static int take_name(const struct words *w, int i, char *ret, struct err *e)
+{
+	if (w->len[i] > LIMIT_NAME)
+		return err_set(e, -EINVAL, "a name has at most %d bytes", LIMIT_NAME);
+	memcpy(ret, w->at[i], w->len[i]);
+	ret[w->len[i]] = '\0';
+	return 0;
+}
+
+int ctl_place(const char *path, struct ctl_place *ret, struct err *e)
+{
+	struct words w;
+	int rc, first;
+	size_t len;
+
+	memset(ret, 0, sizeof(*ret));
+	snprintf(ret->collection, sizeof(ret->collection), "default");
+	snprintf(ret->tenant, sizeof(ret->tenant), ".shared");
+	split(path, &w);
+	if (word_is(&w, 1, "collections") && word_is(&w, 3, "tenants")) {
+		first = 3;
+		rc = take_name(&w, 0, ret->collection, e);
+		if (rc == 0)
+			rc = take_name(&w, 2, ret->tenant, e);
+	} else if (word_is(&w, 1, "tenants")) {
+		first = 1;
+		rc = take_name(&w, 0, ret->tenant, e);
+	} else if (word_is(&w, 1, "shared")) {
+		first = 1;
+		rc = take_name(&w, 0, ret->collection, e);
+	} else {
+		return err_set(e, -EINVAL,
+		               "%s: neither tenants/ID, tenants/ID/collections/NAME "
+		               "nor shared/NAME",
+		               path);
+	}
+	len = (size_t)(w.at[first] - path);
+	if (len >= sizeof(ret->base))
+		return err_set(e, -ENAMETOOLONG, "the path is too long");
+	snprintf(ret->base, sizeof(ret->base), "%.*s", len ? (int)len : 1, len ? path : ".");
+	return rc;
+}
+
 void ctl_tenants_release(struct ctl_tenants *t)
 {
 	mem_free(t->all);

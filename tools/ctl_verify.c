@@ -52,7 +52,7 @@ static void found(struct verification *v, const char *place, const char *sentenc
 
 /* ---- the registry ---- */
 
-static int open_registry(const char *data, struct registry_db **ret, struct err *e)
+int verify_open_registry(const char *data, struct registry_db **ret, struct err *e)
 {
 	char path[4096];
 	int rc;
@@ -96,7 +96,7 @@ static int check_registry(struct verification *v, struct err *e)
 {
 	struct registry_report report = { 0 };
 	struct registry_db *db = NULL;
-	int rc = open_registry(v->data, &db, e);
+	int rc = verify_open_registry(v->data, &db, e);
 
 	if (rc == 0)
 		rc = registry_verify(db, &report, e);

@@ -22,6 +22,8 @@ struct verification {
 int verify_data(struct verification *v, struct err *e);
 void verify_summary(const struct verification *v);
 
+/* Readonly, or with the recovery that a mount would do. */
+int verify_open_registry(const char *data, struct registry_db **ret, struct err *e);
 /* Appends all tenants of the registry, those with damaged entries too. */
 int verify_list_tenants(struct registry_db *db, struct ctl_tenants *ret, struct err *e);
 int verify_open_engine(const char *dir, uint32_t number, struct engine **ret, struct err *e);

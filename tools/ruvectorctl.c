@@ -17,6 +17,7 @@ static const struct subcommand {
 	{ "verify", ctl_verify, "check everything that is stored in DATA" },
 	{ "backup", ctl_backup, "write a mount or DATA to one file" },
 	{ "restore", ctl_restore, "make DATA of such a file" },
+	{ "export", ctl_export, "write a collection to one file of vectors" },
 };
 
 #define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

@@ -3,6 +3,8 @@
 
 load helper
 
+PATH=$RV_BIN:$PATH
+
 setup() {
     mount_fs
     mkdir "$MNT/tenants/a" "$MNT/tenants/b"
@@ -170,4 +172,70 @@ END
     assert_output --partial "Input/output error"
     run cat "$A/error"
     assert_output --regexp "the stored row [0-9]+ is damaged"
+}
+
+@test "ruvectorctl export: of DATA and of a mount, each format, the bytes that the mount gives" {
+    rows 2500 | put "$A/ingest/in.jsonl"
+    mkdir "$A/collections/more" "$MNT/shared/s"
+    echo "1 2" > "$A/collections/more/ingest/x"
+    echo "3 4" > "$MNT/shared/s/ingest/y"
+    cd "$BATS_TEST_TMPDIR"
+    mkdir want
+    for f in jsonl fvecs npy; do
+        cp "$A/export.$f" want/
+        ruvectorctl export -q "$A" "got.$f"
+        cmp "want/export.$f" "got.$f"
+        cp "$B/export.$f" "want/empty.$f"
+    done
+    run ruvectorctl export "$DATA/tenants/a" no.jsonl
+    assert_failure 2
+    assert_output --partial "in use by process"
+    umount_fs
+    cd "$BATS_TEST_TMPDIR"
+    for f in jsonl fvecs npy; do
+        run ruvectorctl export "$DATA/tenants/a/" "got.$f"
+        assert_success
+        assert_output "$(stat -c %s "want/export.$f") bytes written"
+        cmp "want/export.$f" "got.$f"
+        ruvectorctl export -q --format "$f" "$DATA/tenants/a" - | cmp - "got.$f"
+        ruvectorctl export -q "$DATA/tenants/b" "empty.$f"
+        cmp "want/empty.$f" "empty.$f"
+    done
+    run ruvectorctl export -q "$DATA/tenants/a/collections/more" -
+    assert_output '{"id":"x","vector":[1,2]}'
+    run ruvectorctl export -q "$DATA/shared/s" -
+    assert_output '{"id":"y","vector":[3,4]}'
+    for place in tenants/none tenants/a/collections/none shared/none stores/1 tenants; do
+        run ruvectorctl export "$DATA/$place" no.jsonl
+        assert_failure 2
+    done
+    run ruvectorctl export -f csv "$DATA/tenants/a" no.jsonl
+    assert_failure 2
+    assert_output "ruvectorctl: no format 'csv': jsonl, fvecs or npy"
+    run ruvectorctl export "$DATA/tenants/a" /nowhere/x.jsonl
+    assert_failure 2
+    # the last row is damaged: nothing is written
+    python3 -c '
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(4096 + 64 + 2499 * 32 + 3)
+    f.write(b"x")' "$DATA/stores/1/1.vectors.1"
+    run ruvectorctl export "$DATA/tenants/a" no.jsonl
+    assert_failure 2
+    assert_output "ruvectorctl: the stored row 2500 is damaged"
+    assert_file_not_exists no.jsonl
+    assert_file_not_exists no.jsonl.tmp
+}
+
+@test "ruvectorctl export shows its progress on a terminal" {
+    /usr/bin/python3 -c '
+import numpy
+numpy.save("'"$BATS_TEST_TMPDIR"'/big.npy", numpy.random.default_rng(1).standard_normal((20000, 256), dtype="float32"))'
+    cp "$BATS_TEST_TMPDIR/big.npy" "$A/ingest/"
+    umount_fs
+    cd "$BATS_TEST_TMPDIR"
+    run script -qec "ruvectorctl export '$DATA/tenants/a' big.jsonl" /dev/null
+    assert_success
+    assert_output --regexp "export  \[#+\.*\] +[0-9]+%  [0-9.]+ MB, [0-9.]+ MB/s"
+    assert_output --partial "bytes written"
 }

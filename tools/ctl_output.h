@@ -1,0 +1,28 @@
+/*
+ * ctl_output.h: the one file that a subcommand writes: beside its name, and renamed when it is
+ * complete and on the disk, so that what is there is whole; or standard output. Shows the progress.
+ */
+#ifndef RV_TOOLS_CTL_OUTPUT_H
+#define RV_TOOLS_CTL_OUTPUT_H
+
+#include "base/err.h"
+#include "tools/ctl.h"
+
+struct output {
+	int fd;           /* -1 before it is opened */
+	const char *path; /* NULL: standard output */
+	char aside[4096];
+	uint64_t written;
+	bool quiet;
+	struct ctl_progress progress; /* what, unit and total are the caller's to set */
+};
+
+/* "-" is standard output, which must be no terminal if the file is binary. */
+int output_open(struct output *o, const char *path, bool binary, struct err *e);
+/* ctx: the output. */
+int output_write(void *ctx, const void *p, size_t n, struct err *e);
+/* rc: of what was written. Keeps the file when it is 0, otherwise nothing stays. Returns rc or why
+ * the file could not be kept. */
+int output_close(struct output *o, int rc, struct err *e);
+
+#endif
