@@ -90,11 +90,8 @@ static void stop_all_locked(struct health *h)
 		atomic_store(&((struct entry *)(uintptr_t)v)->stop, true);
 }
 
-void health_free(struct health *h)
+void health_end(struct health *h)
 {
-	size_t pos = 0;
-	uint64_t v;
-
 	if (!h)
 		return;
 	mutex_lock(&h->lock);
@@ -103,6 +100,16 @@ void health_free(struct health *h)
 	while (h->n_jobs > 0)
 		cond_wait(&h->idle, &h->lock);
 	mutex_unlock(&h->lock);
+}
+
+void health_free(struct health *h)
+{
+	size_t pos = 0;
+	uint64_t v;
+
+	if (!h)
+		return;
+	health_end(h);
 	while (map_next(&h->entries, &pos, &v))
 		mem_free((struct entry *)(uintptr_t)v);
 	map_release(&h->entries);

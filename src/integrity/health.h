@@ -52,7 +52,12 @@ struct health_target {
 };
 
 struct health *health_new(struct workers *workers); /* NULL: no memory. workers outlive it */
-/* Stops what runs and waits for it (release is still called). NULL allowed. */
+/*
+ * Stops what runs and waits for it (release is still called); nothing starts any more. NULL
+ * allowed.
+ */
+void health_end(struct health *h);
+/* Stops, too; nobody may be inside. NULL allowed. */
 void health_free(struct health *h);
 
 /*

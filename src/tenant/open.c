@@ -267,8 +267,9 @@ void tenants_close(struct tenants *ts)
 {
 	if (!ts)
 		return;
+	health_end(ts->health);
+	keeper_stop(ts); /* until then it purges tenants, whose health is forgotten */
 	health_free(ts->health);
-	keeper_stop(ts);
 	for (size_t i = 0; i < ts->n; i++) {
 		struct tenant *t = ts->all[i];
 

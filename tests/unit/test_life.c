@@ -356,6 +356,23 @@ static void test_clocks(void **state)
 	assert_true(purged(a));
 }
 
+/* The thread that purges is under way when all is closed. */
+static void test_closed_while_purging(void **state)
+{
+	struct err e = { 0 };
+	char name[16];
+	uint32_t number;
+
+	for (int i = 0; i < 18; i++) {
+		snprintf(name, sizeof(name), "t%d", i);
+		number = make(name);
+		T_OK(set_quota(number, "retention_s 0\n"));
+		T_OK(tenants_set_status(ts, number, TENANT_PENDING_DELETION, &e));
+		if (i % 3 == 0)
+			remount();
+	}
+}
+
 /* ---- erasure ---- */
 
 static bool bytes_are_in_file(const char *path, const void *p, size_t n)
@@ -435,9 +452,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_rename), TEST(test_labels),         TEST(test_damaged_labels),
-		TEST(test_tiers),  TEST(test_purged_in_time), TEST(test_called_off),
-		TEST(test_clocks), TEST(test_rmdir_erases),
+		TEST(test_rename),
+		TEST(test_labels),
+		TEST(test_damaged_labels),
+		TEST(test_tiers),
+		TEST(test_purged_in_time),
+		TEST(test_called_off),
+		TEST(test_closed_while_purging),
+		TEST(test_clocks),
+		TEST(test_rmdir_erases),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
