@@ -150,8 +150,8 @@ check-unit: $(UNIT:%=$(BUILD)/tests/unit/%) $(REPLAY) ## cmocka, a binary a modu
 check-bats: all ## bats, a file per visible file of the mount
 	@RV_BIN=$(abspath $(BIN)) tests/bats/run.sh $(BATS)
 
-check-crash: crash-programs ## kills at every step, ROUNDS=n of them; lost and reordered writes; failing calls; flipped bytes
-	@tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%) $(abspath $(BUILD)/faults/bin/ruvectorfs)
+check-crash: all crash-programs ## kills at every step, ROUNDS=n of them; lost and reordered writes; failing calls; flipped bytes; repairs
+	@BIN=$(abspath $(BIN)) tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%) tests/crash/repair.py $(abspath $(BUILD)/faults/bin/ruvectorfs)
 
 check-san: ## both suites under address,undefined; the unit tests under thread, too
 	$(MAKE) --no-print-directory SAN=address,undefined check-unit check-bats

@@ -19,6 +19,7 @@ int ctl_verify(int argc, char **argv);
 int ctl_backup(int argc, char **argv);
 int ctl_restore(int argc, char **argv);
 int ctl_export(int argc, char **argv);
+int ctl_repair(int argc, char **argv);
 
 /* ---- the command line ---- */
 

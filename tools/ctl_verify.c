@@ -43,7 +43,7 @@ static const struct option long_options[] = {
 
 static const struct ctl_usage usage = { usage_text, "t:qh", long_options, 1, 1 };
 
-static void found(struct verification *v, const char *place, const char *sentence)
+void verify_found(struct verification *v, const char *place, const char *sentence)
 {
 	ctl_progress_clear(&v->progress);
 	printf("%s: %s\n", place, sentence);
@@ -92,7 +92,7 @@ static bool is_damage(int rc)
 }
 
 /* 0 also when it is damaged: then the stores are known by their numbers only. */
-static int check_registry(struct verification *v, struct err *e)
+int verify_registry(struct verification *v, struct err *e)
 {
 	struct registry_report report = { 0 };
 	struct registry_db *db = NULL;
@@ -101,7 +101,7 @@ static int check_registry(struct verification *v, struct err *e)
 	if (rc == 0)
 		rc = registry_verify(db, &report, e);
 	if (rc == 0 && report.errors) {
-		found(v, "registry.db", report.first);
+		verify_found(v, "registry.db", report.first);
 		v->findings += report.errors - 1;
 	}
 	if (rc == 0)
@@ -109,7 +109,7 @@ static int check_registry(struct verification *v, struct err *e)
 	if (db)
 		registry_close(db);
 	if (is_damage(rc)) {
-		found(v, "registry.db", e->text);
+		verify_found(v, "registry.db", e->text);
 		return 0;
 	}
 	return rc;
@@ -137,10 +137,11 @@ static void finding(void *ctx, const char *sentence)
 {
 	struct verification *v = ctx;
 
-	found(v, v->place, sentence);
+	verify_found(v, v->place, sentence);
 }
 
-static int check_image(struct verification *v, const char *dir, uint32_t cid, struct err *e)
+static int check_image(struct verification *v, const char *dir, uint32_t cid,
+                       void (*damaged)(const char *path), struct err *e)
 {
 	struct sections_reader *r;
 	struct err why = { 0 };
@@ -154,7 +155,9 @@ static int check_image(struct verification *v, const char *dir, uint32_t cid, st
 	if (rc == -EILSEQ || rc == -EIO) {
 		snprintf(sentence, sizeof(sentence),
 		         "%s; the graph is made again at the next mount", why.text);
-		found(v, v->place, sentence);
+		verify_found(v, v->place, sentence);
+		if (damaged)
+			damaged(path);
 		return 0;
 	}
 	if (rc < 0 && rc != -ENOENT)
@@ -163,7 +166,8 @@ static int check_image(struct verification *v, const char *dir, uint32_t cid, st
 }
 
 /* Of all collections that a directory has an image of. */
-static int check_images(struct verification *v, const char *dir, struct err *e)
+static int check_images(struct verification *v, const char *dir, void (*damaged)(const char *path),
+                        struct err *e)
 {
 	struct dirent *entry;
 	DIR *d = opendir(dir);
@@ -177,7 +181,7 @@ static int check_images(struct verification *v, const char *dir, struct err *e)
 
 		if (dot && strcmp(dot, ".graph") == 0 &&
 		    num_parse_u64(entry->d_name, (size_t)(dot - entry->d_name), &cid))
-			rc = check_image(v, dir, (uint32_t)cid, e);
+			rc = check_image(v, dir, (uint32_t)cid, damaged, e);
 	}
 	closedir(d);
 	return rc;
@@ -194,7 +198,7 @@ static int check_collection(struct verification *v, struct engine *en,
 	v->vectors += report.rows_checked;
 	if (!is_damage(rc))
 		return rc;
-	found(v, v->place, e->text);
+	verify_found(v, v->place, e->text);
 	return 0;
 }
 
@@ -229,7 +233,7 @@ int verify_open_engine(const char *dir, uint32_t number, struct engine **ret, st
 }
 
 /* Nothing was stored yet where there is neither a database nor the count of its commits. */
-static bool has_store(const char *dir)
+bool verify_has_store(const char *dir)
 {
 	static const char *const files[] = { "store.db", "commits" };
 	char path[4096 + 16];
@@ -242,34 +246,56 @@ static bool has_store(const char *dir)
 	return false;
 }
 
-static int check_store(struct verification *v, uint32_t number, struct err *e)
+int verify_place(struct verification *v, uint32_t number, char ret[4096], struct err *e)
+{
+	if (snprintf(ret, 4096, "%s/stores/%u", v->data, number) >= 4096)
+		return err_set(e, -ENAMETOOLONG, "the path of DATA is too long");
+	place_of_tenant(v, number, v->place, sizeof(v->place));
+	return 0;
+}
+
+int verify_images(struct verification *v, uint32_t number, void (*damaged)(const char *path),
+                  struct err *e)
+{
+	char dir[4096];
+	int rc = verify_place(v, number, dir, e);
+
+	return rc == 0 ? check_images(v, dir, damaged, e) : rc;
+}
+
+int verify_rows(struct verification *v, uint32_t number, struct err *e)
 {
 	struct engine *en = NULL;
 	char dir[4096];
-	int rc;
+	int rc = verify_place(v, number, dir, e);
 
-	if (snprintf(dir, sizeof(dir), "%s/stores/%u", v->data, number) >= (int)sizeof(dir))
-		return err_set(e, -ENAMETOOLONG, "the path of DATA is too long");
-	place_of_tenant(v, number, v->place, sizeof(v->place));
-	v->n_tenants++;
-	if (!has_store(dir))
-		return 0;
-	rc = check_images(v, dir, e);
 	if (rc == 0)
 		rc = verify_open_engine(dir, number, &en, e);
 	if (rc == 0)
 		rc = check_collections(v, en, number, e);
 	engine_close(en);
 	if (is_damage(rc)) {
-		found(v, v->place, e->text);
+		verify_found(v, v->place, e->text);
 		return 0;
 	}
 	return rc < 0 ? err_prefix(e, "%s", v->place) : 0;
 }
 
+static int check_store(struct verification *v, uint32_t number, struct err *e)
+{
+	char dir[4096];
+	int rc = verify_place(v, number, dir, e);
+
+	v->n_tenants++;
+	if (rc < 0 || !verify_has_store(dir))
+		return rc;
+	rc = verify_images(v, number, NULL, e);
+	return rc == 0 ? verify_rows(v, number, e) : rc;
+}
+
 /* ---- all ---- */
 
-static bool is_listed(const struct verification *v, uint64_t number)
+bool verify_lists(const struct verification *v, uint64_t number)
 {
 	for (size_t i = 0; i < v->tenants.n; i++)
 		if (v->tenants.all[i].number == number)
@@ -292,10 +318,10 @@ static int check_strangers(struct verification *v, struct err *e)
 		return errno == ENOENT ? 0 : err_set(e, -errno, "%s: %s", path, strerror(errno));
 	while (rc == 0 && (entry = readdir(d))) {
 		if (!num_parse_u64(entry->d_name, strlen(entry->d_name), &number) ||
-		    number > UINT32_MAX || is_listed(v, number))
+		    number > UINT32_MAX || verify_lists(v, number))
 			continue;
 		snprintf(v->place, sizeof(v->place), "stores/%u", (unsigned)number);
-		found(v, v->place, "it belongs to no tenant of registry.db");
+		verify_found(v, v->place, "it belongs to no tenant of registry.db");
 		rc = check_store(v, (uint32_t)number, e);
 	}
 	closedir(d);
@@ -305,7 +331,7 @@ static int check_strangers(struct verification *v, struct err *e)
 static int check_all(struct verification *v, struct err *e)
 {
 	bool seen = false;
-	int rc = check_registry(v, e);
+	int rc = verify_registry(v, e);
 
 	for (size_t i = 0; rc == 0 && i < v->tenants.n; i++) {
 		if (v->only && strcmp(v->only, v->tenants.all[i].name) != 0)

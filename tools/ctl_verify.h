@@ -22,6 +22,19 @@ struct verification {
 int verify_data(struct verification *v, struct err *e);
 void verify_summary(const struct verification *v);
 
+/*
+ * Its parts, each with a line for each finding: the registry, which fills in v->tenants; the images
+ * of a store, and damaged is called for each that is damaged; the rest of a store.
+ */
+int verify_registry(struct verification *v, struct err *e);
+int verify_images(struct verification *v, uint32_t number, void (*damaged)(const char *path),
+                  struct err *e);
+bool verify_has_store(const char *dir);
+/* Sets v->place; ret: the directory of a store. */
+int verify_place(struct verification *v, uint32_t number, char ret[4096], struct err *e);
+bool verify_lists(const struct verification *v, uint64_t number); /* v->tenants has it */
+void verify_found(struct verification *v, const char *place, const char *sentence);
+int verify_rows(struct verification *v, uint32_t number, struct err *e);
 /* Readonly, or with the recovery that a mount would do. */
 int verify_open_registry(const char *data, struct registry_db **ret, struct err *e);
 /* Appends all tenants of the registry, those with damaged entries too. */

@@ -15,6 +15,7 @@ static const struct subcommand {
 	const char *what;
 } subcommands[] = {
 	{ "verify", ctl_verify, "check everything that is stored in DATA" },
+	{ "repair", ctl_repair, "salvage what is whole of damaged DATA" },
 	{ "backup", ctl_backup, "write a mount or DATA to one file" },
 	{ "restore", ctl_restore, "make DATA of such a file" },
 	{ "export", ctl_export, "write a collection to one file of vectors" },

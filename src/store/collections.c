@@ -297,7 +297,7 @@ static bool decode_config(sqlite3_stmt *q, struct coll_state *st)
 	return true;
 }
 
-static bool decode(sqlite3_stmt *q, struct coll_state *st)
+bool coll_decode(sqlite3_stmt *q, struct coll_state *st)
 {
 	struct store_collection *c = &st->c;
 	uint32_t crc;
@@ -321,7 +321,7 @@ static int load_one(struct store *s, sqlite3_stmt *q, struct err *e)
 	struct coll_state st;
 	struct coll *c;
 
-	if (!decode(q, &st))
+	if (!coll_decode(q, &st))
 		return err_set(e, -EILSEQ, "the parameters of a collection are damaged");
 	c = grow_list(s) == 0 ? coll_new(&st) : NULL;
 	if (!c)

@@ -24,7 +24,7 @@ static uint32_t receipt_crc(uint32_t cid, const struct receipt *r)
 	return crc32c(crc32c(crc, r->name, name_len), r->error, error_len);
 }
 
-static bool decode(sqlite3_stmt *st, uint32_t cid, struct receipt *r)
+bool receipt_decode(sqlite3_stmt *st, uint32_t cid, struct receipt *r)
 {
 	uint32_t state, crc;
 
@@ -48,7 +48,7 @@ static int take(struct sql *db, sqlite3_stmt *st, uint32_t cid, struct receipt *
 
 	if (rc <= 0)
 		return rc < 0 ? store_runtime(rc) : err_set(e, -ENOENT, "no such receipt");
-	rc = decode(st, cid, &r) ? 0 : err_set(e, -EIO, "the receipt is damaged");
+	rc = receipt_decode(st, cid, &r) ? 0 : err_set(e, -EIO, "the receipt is damaged");
 	if (rc == 0)
 		*ret = r;
 	else

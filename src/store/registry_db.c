@@ -228,16 +228,23 @@ static uint32_t tenant_crc(const struct registry_tenant *t, const uint64_t limit
 	return crc32c(crc, limits, N_LIMITS_STORED * sizeof(*limits));
 }
 
-static int put_tenant(struct registry_db *r, const struct registry_tenant *t, const char *text,
+static int put_tenant(struct sql *db, const struct registry_tenant *t, const char *text,
                       struct err *e)
 {
 	uint64_t limits[N_LIMITS_STORED];
 
 	encode_limits(t, limits);
-	return sql_run(&r->db, e, text, "itiiiiitbi", I(t->number), t->name, strlen(t->name),
+	return sql_run(db, e, text, "itiiiiitbi", I(t->number), t->name, strlen(t->name),
 	               I(t->owner.uid), I(t->owner.gid), I(t->owner.mode), I(t->created_ns),
 	               I(t->status), t->tier, strlen(t->tier), (const void *)limits, sizeof(limits),
 	               I(tenant_crc(t, limits)));
+}
+
+static const char insert_tenant[] = "INSERT INTO tenants VALUES(?,?,?,?,?,?,?,?,?,?)";
+
+int registry_tenant_insert(struct sql *db, const struct registry_tenant *t, struct err *e)
+{
+	return put_tenant(db, t, insert_tenant, e);
 }
 
 int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct err *e)
@@ -250,8 +257,7 @@ int registry_tenant_add(struct registry_db *r, struct registry_tenant *t, struct
 	if (rc == 0) {
 		rc = new_number(r, 0, &to.number, e);
 		if (rc == 0)
-			rc = put_tenant(r, &to, "INSERT INTO tenants VALUES(?,?,?,?,?,?,?,?,?,?)",
-			                e);
+			rc = put_tenant(&r->db, &to, insert_tenant, e);
 		if (rc == 0)
 			rc = account(r, to.number, false, e);
 		rc = finish(r, rc, e);
@@ -269,7 +275,7 @@ static int update_locked(struct registry_db *r, const struct registry_tenant *t,
 	int rc = account(r, t->number, true, e);
 
 	if (rc == 0)
-		rc = put_tenant(r, t,
+		rc = put_tenant(&r->db, t,
 		                "UPDATE tenants SET name = ?2, uid = ?3, gid = ?4, mode = ?5,"
 		                " created_ns = ?6, status = ?7, tier = ?8, limits = ?9, crc = ?10"
 		                " WHERE number = ?1",

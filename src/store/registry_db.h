@@ -22,8 +22,8 @@ struct registry_tenant {
 	uint32_t status; /* tenant/ knows the words */
 	char tier[16];
 	uint64_t limits[REGISTRY_N_LIMITS]; /* by tenant/'s index; UINT64_MAX: none */
-	uint64_t pending_ns;                /* wall clock: since when it is to go; UINT64_MAX: not */
-	uint64_t own_limits;                /* bit k: limits[k] is not its tier's */
+	uint64_t pending_ns; /* wall clock: since when it is to go; UINT64_MAX: not */
+	uint64_t own_limits; /* bit k: limits[k] is not its tier's */
 };
 
 int registry_open(const char *path, bool read_only, struct registry_db **ret, struct err *e);

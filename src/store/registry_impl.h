@@ -19,11 +19,11 @@
 struct registry_check {
 	uint64_t sum;     /* over tenants, numbers and settings, of 64 bits, with overflow */
 	uint64_t changes; /* transactions */
-	uint64_t lost;    /* of these, that the witness knew and the database did not, at some open */
+	uint64_t lost; /* of these, that the witness knew and the database did not, at some open */
 };
 
 struct registry_db {
-	char *path;     /* const after open, as the next one */
+	char *path; /* const after open, as the next one */
 	bool read_only;
 	struct mutex lock;
 	struct sql db;                 /* lock */
@@ -45,6 +45,8 @@ uint64_t registry_sum_of_setting(const char *name, uint32_t crc);
 /* ---- registry_db.c ---- */
 bool registry_decode_tenant(sqlite3_stmt *st, struct registry_tenant *ret);
 uint32_t registry_setting_crc(const char *name, uint64_t value);
+/* With the number that it has; without the check. */
+int registry_tenant_insert(struct sql *db, const struct registry_tenant *t, struct err *e);
 /* Inside a transaction. */
 int registry_setting_put(struct registry_db *r, const char *name, uint64_t value, struct err *e);
 

@@ -233,11 +233,25 @@ static uint32_t state_crc(const struct store_state *st)
 	return crc32c(0, st, sizeof(*st));
 }
 
-int store_state_load(struct sql *s, struct store_state *ret, struct err *e)
+bool store_state_decode(sqlite3_stmt *q, struct store_state *ret)
 {
 	struct store_state st;
+	uint32_t crc;
+
+	if (!sql_u64(q, 0, STORE_SEQ_MAX, &st.last_seq) ||
+	    !sql_u64(q, 1, STORE_SEQ_MAX, &st.last_batch) ||
+	    !sql_u64(q, 2, STORE_SEQ_MAX, &st.changes) ||
+	    !sql_u64(q, 3, STORE_SEQ_MAX, &st.lost_seqs) ||
+	    !sql_u64(q, 4, STORE_SEQ_MAX, &st.lost_changes) || !sql_u32(q, 5, &crc) ||
+	    crc != state_crc(&st))
+		return false;
+	*ret = st;
+	return true;
+}
+
+int store_state_load(struct sql *s, struct store_state *ret, struct err *e)
+{
 	sqlite3_stmt *q;
-	uint32_t crc = 0;
 	bool ok;
 	int rc = sql_start(s, &q, e,
 	                   "SELECT last_seq, last_batch, changes, lost_seqs, lost_changes, crc"
@@ -248,16 +262,9 @@ int store_state_load(struct sql *s, struct store_state *ret, struct err *e)
 		rc = sql_step(s, q, e);
 	if (rc <= 0)
 		return rc < 0 ? rc : err_set(e, -EILSEQ, "store.db has lost its state");
-	ok = sql_u64(q, 0, STORE_SEQ_MAX, &st.last_seq) &&
-	     sql_u64(q, 1, STORE_SEQ_MAX, &st.last_batch) &&
-	     sql_u64(q, 2, STORE_SEQ_MAX, &st.changes) &&
-	     sql_u64(q, 3, STORE_SEQ_MAX, &st.lost_seqs) &&
-	     sql_u64(q, 4, STORE_SEQ_MAX, &st.lost_changes) && sql_u32(q, 5, &crc);
+	ok = store_state_decode(q, ret);
 	sql_done(q);
-	if (!ok || crc != state_crc(&st))
-		return err_set(e, -EILSEQ, "the state in store.db is damaged");
-	*ret = st;
-	return 0;
+	return ok ? 0 : err_set(e, -EILSEQ, "the state in store.db is damaged");
 }
 
 int store_state_save(struct sql *s, const struct store_state *st, struct err *e)

@@ -99,6 +99,8 @@ struct store {
 int store_db_create(const char *dir, const char *path, struct err *e);
 /* checks format */
 int store_db_open(struct sql *s, const char *path, enum sql_open how, struct err *e);
+/* The six columns; false: they do not agree with their checksum. */
+bool store_state_decode(sqlite3_stmt *q, struct store_state *ret);
 int store_state_load(struct sql *s, struct store_state *ret, struct err *e);
 int store_state_save(struct sql *s, const struct store_state *st, struct err *e);
 
@@ -118,6 +120,7 @@ int txn_checkpoint(struct store *s, struct err *e) REQUIRES(s->write);
 /* ---- collections.c ---- */
 struct coll *coll_find(struct store *s, uint32_t cid); /* also one that is gone; NULL */
 struct coll *coll_live(struct store *s, uint32_t cid, struct err *e); /* NULL: -ENODEV is set */
+bool coll_decode(sqlite3_stmt *q, struct coll_state *ret);            /* all columns */
 int colls_load(struct store *s, struct err *e);
 void colls_free(struct store *s);
 int coll_save(struct store *s, const struct coll_state *st, struct err *e) REQUIRES(s->write);
@@ -193,6 +196,8 @@ int request_apply(struct store *s, struct request *q, struct err *e) REQUIRES(s-
 /* ---- receipts.c ---- */
 int receipt_write(struct store *s, struct coll *c, const struct receipt *r, struct err *e)
 	REQUIRES(s->write);
+/* All columns behind cid. */
+bool receipt_decode(sqlite3_stmt *st, uint32_t cid, struct receipt *ret);
 int receipt_load(struct sql *db, uint32_t cid, uint32_t number, struct receipt *ret, struct err *e);
 
 #endif

@@ -245,3 +245,102 @@ END
     assert_success
     assert_equal "$(stat -c %a "$DATA/ctl.sock")" 600
 }
+
+# What is left of the tenant big after its repair, and of the others nothing is missing.
+repaired() { # VECTORS-OF-BIG
+    run "$CTL" verify "$DATA"
+    assert_success
+    assert_output "2 tenants, 3 collections, $(($1 + 2)) vectors: no damage"
+    "$CTL" export -q "$DATA/tenants/big" "$BATS_TEST_TMPDIR/left.jsonl"
+    assert_equal "$(sort "$BATS_TEST_TMPDIR/left.jsonl" | comm -23 - "$BATS_TEST_TMPDIR/all")" ""
+    assert_equal "$(wc -l < "$BATS_TEST_TMPDIR/left.jsonl")" "$1"
+    rm -rf "$DATA"
+    cp -r "$BATS_TEST_TMPDIR/base" "$DATA"
+}
+
+@test "repair: what is whole stays, what is lost is named, what was there is kept" {
+    mount_fs
+    fill
+    for i in 1 2 3; do rm "$MNT/tenants/big/vectors/v$i"; done
+    umount_fs
+    S=$DATA/stores/1
+    cp -r "$DATA" "$BATS_TEST_TMPDIR/base"
+    "$CTL" export -q "$DATA/tenants/big" "$BATS_TEST_TMPDIR/all.jsonl"
+    sort "$BATS_TEST_TMPDIR/all.jsonl" > "$BATS_TEST_TMPDIR/all"
+
+    run "$CTL" repair "$DATA"
+    assert_success
+    assert_output "2 tenants, 3 collections, 2999 vectors: no damage"
+    assert_file_not_exists "$DATA/damaged"
+
+    flip "$S/1.vectors.1" 6000 # the numbers of one
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "tenants/big: the vector 'v28' is lost"
+    assert_line "2 tenants, 3 collections, 2998 vectors are whole; 1 are lost, 0 were recovered"
+    assert_line "what was damaged is in $DATA/damaged/1"
+    assert_file_exists "$DATA/damaged/1/1/store.db"
+    repaired 2996
+
+    flip "$S/1.graph" 9000
+    run "$CTL" repair -q "$DATA"
+    assert_failure 1
+    assert_output --partial "the graph is made again"
+    repaired 2997
+
+    python3 -c '
+import sys
+with open(sys.argv[1], "r+b") as f: # some pages of rows; the image and the segment know what was there
+    f.seek(20 * 4096)
+    f.write(bytes(3 * 4096))' "$S/store.db"
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line --regexp "2999 vectors are whole; 0 are lost, 1[0-9][0-9] were recovered"
+    repaired 2997
+
+    flip "$S/1.vectors.1" 3    # the header of the segment
+    flip "$S/1.vectors.1" 4100 # that of a block
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    repaired 2997
+
+    rm "$S/store.db" # what was removed is not known any more
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "tenants/big: store.db is missing: what was removed may come back"
+    assert_line "2 tenants, 3 collections, 3002 vectors are whole; 0 are lost, 3000 were recovered"
+    "$CTL" export -q "$DATA/tenants/big" "$BATS_TEST_TMPDIR/left.jsonl"
+    assert_equal "$(sort "$BATS_TEST_TMPDIR/left.jsonl" | comm -13 - "$BATS_TEST_TMPDIR/all")" ""
+    mount_fs
+    assert_equal "$(sed -n 's/^metric //p' "$MNT/tenants/big/config")" cosine
+    echo "like=v9 k=1" > "$MNT/tenants/big/query"
+}
+
+@test "repair: the registry and its tenants, and a WAL whose middle is damaged" {
+    mount_fs supervise=off
+    fill
+    kill9_fs
+    umount -l "$MNT"
+    S=$DATA/stores/2
+    flip "$S/store.db-wal" 6000 # SQLite would take nothing of it
+    flip "$DATA/registry.db-wal" "$(offset_of "$DATA/registry.db-wal" big)"
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "stores/2: the WAL of store.db is damaged"
+    assert_line --partial "2 tenants, 3 collections, 3002 vectors are whole; 0 are lost"
+    run "$CTL" export -q "$DATA/tenants/small" -
+    assert_output '{"id":"x","vector":[1,2],"metadata":{"a":1},"text":"one"}'
+    rm "$DATA"/registry.*
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "registry.db: the entry of stores/1 is lost: it is tenants/recovered-1 now, without limits, and root's"
+    mount_fs
+    assert_equal "$(cat "$MNT/tenants/recovered-2/collections/more/vectors/y")" '{"id":"y","vector":[3,4,5]}'
+    mkdir "$MNT/tenants/new" # gets a number that nobody had
+    echo "1 2" > "$MNT/tenants/new/ingest/z"
+    mv "$MNT/tenants/recovered-1" "$MNT/tenants/big"
+    assert_equal "$(ls "$MNT/tenants/big/vectors" | wc -l)" 3000
+    run "$CTL" repair "$DATA"
+    assert_failure 2
+    assert_output --partial "in use by process"
+}
