@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 uint64_t clock_mono_ns(void);
-uint64_t clock_wall_ns(void); /* since 1970 */
+uint64_t clock_wall_ns(void);   /* since 1970 */
+uint64_t clock_coarse_ns(void); /* monotonic, some milliseconds behind: cheap */
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/crc.h"
 #include "base/mem.h"
 #include "engine/engine_impl.h"
 
@@ -166,6 +167,7 @@ static int copy_in(struct batch *b, const struct record *r, struct pending *p)
 		return -ENOMEM;
 	}
 	p->string_at = b->strings.len;
+	p->vcrc = crc32c(0, r->v, r->dim * sizeof(float));
 	p->id_len = (uint8_t)r->id_len;
 	p->json_bytes = (uint32_t)json_bytes;
 	p->has_metadata = r->metadata != NULL;
@@ -261,6 +263,7 @@ static void fill_one(struct collection *c, struct batch *b, size_t i, const stru
 		.entry = br->entry,
 		.json_bytes = row->json_bytes,
 		.extra = (uint32_t)(row->metadata_len + row->text_len),
+		.vcrc = b->pending[i].vcrc,
 		.heap = row->off == STORE_INLINE,
 	};
 

@@ -248,6 +248,7 @@ void slot_fill(struct collection *c, uint32_t slot, const struct slot_fill *f)
 		.entry = f->entry,
 		.json_bytes = f->json_bytes,
 		.extra = f->extra,
+		.vcrc = f->vcrc,
 		.next = ROW_NONE,
 		.flags = (uint8_t)(f->heap ? SLOT_HEAP : 0),
 	};

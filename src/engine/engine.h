@@ -29,6 +29,7 @@ struct batch;
 enum engine_event {
 	ENGINE_COMPACTED, /* dead versions were given back */
 	ENGINE_REBUILT,   /* a graph whose image was of no use is complete again */
+	ENGINE_DAMAGED,   /* a search met a damaged vector, the first since the open */
 };
 
 struct engine_options {
@@ -187,7 +188,8 @@ int engine_list(struct engine *en, uint32_t cid, uint64_t after, size_t max,
 /*
  * Answers one query into a (answer_begin .. answer_end are called here). k and ef of 0 are the
  * collection's; max_k cuts nothing, the caller has checked. -EINVAL: dimension, what
- * vector_check refuses, empty `like` ID unknown (-ENOENT).
+ * vector_check refuses, empty `like` ID unknown (-ENOENT). A vector whose floats do not have their
+ * checksum any more is left out, as if it were not there; `like` it is -EIO.
  */
 int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a,
                   struct err *e);

@@ -73,8 +73,13 @@ struct slot_info {
 	uint32_t json_bytes;
 	uint32_t extra; /* bytes of metadata and text */
 	uint32_t next;  /* of the free or the limbo list */
+	uint32_t vcrc;  /* of the floats */
 	uint8_t flags;  /* mu */
+	/* When a search last compared the floats with vcrc (check_time); 0: never. Relaxed. */
+	_Atomic uint16_t checked;
 };
+
+_Static_assert(sizeof(struct slot_info) == 32, "two a line");
 
 /* A compaction that somebody asked for. */
 struct compaction {
@@ -143,6 +148,7 @@ struct collection {
 	uint64_t links;              /* slots linked since open */
 	uint64_t segment_dead_bytes; /* killed since the segment was last looked at */
 	uint64_t lost_rows;          /* found unusable at open */
+	atomic_bool damage_told;     /* a search met floats that do not hold */
 	/* the image on disk: changed with maint too */
 	bool has_image;
 	uint32_t image_generation; /* of c->generation; another one: the image is of no use */
@@ -216,6 +222,7 @@ struct slot_fill {
 	uint32_t entry;
 	uint32_t json_bytes;
 	uint32_t extra;
+	uint32_t vcrc;
 	bool heap; /* at becomes the collection's */
 };
 /* FREE to HIDDEN. Lock: reading, and mu. */
@@ -301,6 +308,7 @@ struct pending {
 	uint32_t text_len;
 	uint32_t json_bytes;
 	float inv_norm;
+	uint32_t vcrc;
 	uint8_t id_len;
 	bool has_metadata;
 	bool has_text;

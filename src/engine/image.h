@@ -8,6 +8,7 @@
  *
  *     EHDR  one struct image_header
  *     ESLT  n_slots of struct image_slot, by slot
+ *     EVCR  n_slots of uint32_t: the checksum of a slot's floats, 0 when FREE
  *     EIDS  the IDs of LIVE slots, one after the other, in the order of slots
  *     EINV  dim floats for each slot that is not FREE and has off == STORE_INLINE, likewise
  */
@@ -22,6 +23,7 @@
 
 #define IMAGE_HEADER SECTION_TAG('E', 'H', 'D', 'R')
 #define IMAGE_SLOTS  SECTION_TAG('E', 'S', 'L', 'T')
+#define IMAGE_SUMS   SECTION_TAG('E', 'V', 'C', 'R')
 #define IMAGE_IDS    SECTION_TAG('E', 'I', 'D', 'S')
 #define IMAGE_FLOATS SECTION_TAG('E', 'I', 'N', 'V')
 

@@ -24,7 +24,8 @@ struct loading {
 	struct sections_reader *r;
 	const struct image_header *h;
 	const struct image_slot *slots;
-	uint64_t next_num; /* of the collection */
+	const uint32_t *sums; /* of their floats */
+	uint64_t next_num;    /* of the collection */
 	const char *ids;
 	size_t ids_left;
 	const float *floats;
@@ -85,6 +86,9 @@ static int sections_find(struct loading *l, const struct store_collection *sc, s
 	l->slots = sections_get(l->r, IMAGE_SLOTS, &n);
 	if (!l->slots || n != l->h->n_slots * sizeof(*l->slots))
 		return refuse(e, "number of slots");
+	l->sums = sections_get(l->r, IMAGE_SUMS, &n);
+	if (!l->sums || n != l->h->n_slots * sizeof(*l->sums))
+		return refuse(e, "number of checksums");
 	l->ids = sections_get(l->r, IMAGE_IDS, &l->ids_left);
 	l->floats = sections_get(l->r, IMAGE_FLOATS, &bytes);
 	if (bytes % (l->h->dim * sizeof(float)))
@@ -190,6 +194,7 @@ static int slot_load(struct collection *c, struct loading *l, struct ahead *a, u
 		.entry = ID_NONE,
 		.json_bytes = is->json_bytes,
 		.extra = is->extra,
+		.vcrc = l->sums[slot],
 	};
 	int rc;
 

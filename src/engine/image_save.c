@@ -105,6 +105,22 @@ static int write_slots(struct saving *s)
 	return rc;
 }
 
+static int write_sums(struct saving *s)
+{
+	struct collection *c = s->c;
+	uint32_t piece[PIECE];
+	int rc = 0;
+
+	for (uint32_t at = 0; rc == 0 && at < s->header.n_slots; at += PIECE) {
+		uint32_t n = s->header.n_slots - at < PIECE ? s->header.n_slots - at : PIECE;
+
+		for (uint32_t i = 0; i < n; i++)
+			piece[i] = bit(s->bitmap, at + i) ? c->info[at + i].vcrc : 0;
+		rc = sections_write(s->w, IMAGE_SUMS, piece, n * sizeof(*piece));
+	}
+	return rc;
+}
+
 /* A slot's state can go only from FREE to HIDDEN meanwhile, and those are not in the bitmap. */
 static int write_ids(struct saving *s)
 {
@@ -167,6 +183,8 @@ static int write_locked(struct collection *c, struct saving *s, struct err *e)
 	rc = sections_write(s->w, IMAGE_HEADER, &s->header, sizeof(s->header));
 	if (rc == 0)
 		rc = write_slots(s);
+	if (rc == 0)
+		rc = write_sums(s);
 	if (rc == 0)
 		rc = write_ids(s);
 	if (rc == 0)

@@ -38,6 +38,7 @@ static void moved(void *ctx, uint32_t slot, uint64_t off, const float *v)
 			c->heap_bytes -= c->rows.dim * sizeof(float);
 		}
 		si->off = off;
+		atomic_store_explicit(&si->checked, 0, memory_order_relaxed);
 		atomic_store_explicit(&c->rows.at[slot], v, memory_order_release);
 	}
 	mutex_unlock(&c->mu);

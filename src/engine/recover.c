@@ -77,6 +77,7 @@ static int row_fill(struct collection *c, const struct store_row *row, uint32_t 
 		.entry = entry,
 		.json_bytes = row->json_bytes,
 		.extra = (uint32_t)(row->metadata_len + row->text_len),
+		.vcrc = row->vcrc,
 		.heap = row->off == STORE_INLINE,
 	};
 

@@ -1,6 +1,11 @@
 /*
  * search.c: one query: the index for what is linked, an exact scan for what waits, IDs from memory.
  *
+ * What is returned is what was stored: floats are read through a mapping, and a page of it may be
+ * damaged on the disk, so the few rows of an answer are compared with their checksums. One that held
+ * a moment ago is not compared again, one that did a minute ago is: its page may have been dropped
+ * and read once more.
+ *
  * Under the collection's lock for reading the hits are found and their IDs copied; what was
  * asked to be included is fetched from the store after it. Nothing is allocated for a plain
  * query: scratch memory comes from a pool that grows to the number of queries at once.
@@ -11,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/crc.h"
 #include "base/mem.h"
 #include "engine/engine_impl.h"
 
@@ -74,6 +81,43 @@ static int engine_scratch_reserve(struct scratch *s, size_t k)
 	return s->cap ? 0 : -ENOMEM;
 }
 
+/* ---- damage ---- */
+
+#define CHECK_NS 60000000000ull
+
+/* Never 0. */
+static uint16_t check_time(void)
+{
+	return (uint16_t)(1 + clock_coarse_ns() / CHECK_NS % UINT16_MAX);
+}
+
+/* Whether its floats are those that were stored. */
+static bool row_holds(const struct collection *c, uint32_t slot, uint16_t now)
+	REQUIRES_SHARED(c->lock)
+{
+	struct slot_info *si = &c->info[slot];
+
+	if (atomic_load_explicit(&si->checked, memory_order_relaxed) == now)
+		return true;
+	if (crc32c(0, rows_at(&c->rows, slot), c->rows.dim * sizeof(float)) != si->vcrc)
+		return false;
+	atomic_store_explicit(&si->checked, now, memory_order_relaxed);
+	return true;
+}
+
+/* Returns how many of the n hits are left. */
+static size_t drop_damaged(const struct collection *c, size_t n, struct scratch *s)
+	REQUIRES_SHARED(c->lock)
+{
+	uint16_t now = check_time();
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (row_holds(c, s->hits[i].slot, now))
+			s->hits[kept++] = s->hits[i];
+	return kept;
+}
+
 /* ---- what is asked ---- */
 
 static int probe_like(const struct collection *c, const struct query *q, struct probe *p,
@@ -88,6 +132,9 @@ static int probe_like(const struct collection *c, const struct query *q, struct 
 	mutex_unlock(&mc->mu);
 	if (slot == ROW_NONE)
 		return err_set(e, -ENOENT, "like=%.*s: no such vector", (int)q->like_len, q->like);
+	if (!row_holds(c, slot, check_time()))
+		return err_set(e, -EIO, "like=%.*s: the vector is damaged", (int)q->like_len,
+		               q->like);
 	probe_init(p, &c->rows, rows_at(&c->rows, slot));
 	return 0;
 }
@@ -209,6 +256,29 @@ static long find(struct collection *c, const struct probe *p, struct want w, str
 	return (long)flat_search(&c->rows, p, w.k, s->hits);
 }
 
+/* As find, and with more of them in the place of those that are damaged. */
+static long find_whole(struct collection *c, const struct probe *p, struct want w, uint32_t live,
+                       struct scratch *s, bool *ret_damaged) REQUIRES_SHARED(c->lock)
+{
+	size_t k = w.k, kept;
+	long n;
+
+	for (;;) {
+		n = find(c, p, w, s);
+		if (n <= 0)
+			return n;
+		kept = drop_damaged(c, (size_t)n, s);
+		if (kept == (size_t)n)
+			return (long)(kept < k ? kept : k);
+		*ret_damaged = true;
+		if (kept >= k || (size_t)n < w.k || w.k == live)
+			return (long)(kept < k ? kept : k);
+		w.k = w.k + ((size_t)n - kept) < live ? w.k + ((size_t)n - kept) : live;
+		if (w.ef < w.k)
+			w.ef = w.k;
+	}
+}
+
 /*
  * A hit's ID is three loads away, each a miss of the cache that needs the one before: those of the
  * first AHEAD hits are fetched side by side.
@@ -256,7 +326,7 @@ static uint32_t live_count(struct collection *c)
 }
 
 static long search_locked(struct collection *c, const struct query *q, struct scratch *s,
-                          struct err *e) REQUIRES_SHARED(c->lock)
+                          bool *ret_damaged, struct err *e) REQUIRES_SHARED(c->lock)
 {
 	struct want w = { .exact = q->exact };
 	struct probe p;
@@ -273,7 +343,7 @@ static long search_locked(struct collection *c, const struct query *q, struct sc
 		w.k = live;
 	if (w.ef < w.k)
 		w.ef = w.k;
-	n = find(c, &p, w, s);
+	n = find_whole(c, &p, w, live, s, ret_damaged);
 	if (n > 0)
 		rc = take_ids(c, (size_t)n, s);
 	return n < 0 || rc < 0 ? err_nomem(e) : n;
@@ -337,6 +407,7 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 {
 	struct collection *c;
 	struct scratch *s;
+	bool damaged = false;
 	long n;
 	int rc = collection_enter(en, cid, &c, e);
 
@@ -348,8 +419,10 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 		return err_nomem(e);
 	}
 	rwlock_read(&c->lock);
-	n = search_locked(c, q, s, e);
+	n = search_locked(c, q, s, &damaged, e);
 	rwlock_read_unlock(&c->lock);
+	if (damaged && !atomic_exchange(&c->damage_told, true))
+		engine_tell(c, ENGINE_DAMAGED);
 	rc = n < 0 ? (int)n : answer(c, q, s, (size_t)n, a, e);
 	engine_scratch_put(en, s);
 	collection_leave(c);

@@ -79,6 +79,7 @@ bool row_decode(sqlite3_stmt *st, uint32_t cid, struct row *ret)
 	    !decode_off(st, 4, &r->off) || !sql_u32(st, 5, &r->json_bytes) ||
 	    !sql_u32(st, 6, &ret->pcrc) || !sql_u32(st, 7, &ret->vcrc) || !sql_u32(st, 8, &crc))
 		return false;
+	r->vcrc = ret->vcrc;
 	return crc == row_crc(cid, ret);
 }
 

@@ -330,8 +330,9 @@ static int is_wanted(struct reading *r, int64_t key, uint32_t slot, uint64_t *re
 	return rc < 0 ? rc : !rc;
 }
 
-static int put_row(struct reading *r, const struct store_row *from, uint32_t vcrc, uint64_t seq,
-                   struct err *e)
+/* As nobody else has the store, without its lock. */
+static NO_TSA int put_row(struct reading *r, const struct store_row *from, uint32_t vcrc,
+                          uint64_t seq, struct err *e)
 {
 	struct salvage_coll *c = r->c;
 	int64_t key = row_key(c->st.c.cid, from->num);

@@ -58,6 +58,7 @@ struct store_row {
 	size_t metadata_len;
 	const char *text; /* or NULL */
 	size_t text_len;
+	uint32_t vcrc; /* CRC of the floats; filled by the store in what it gives */
 };
 
 /*

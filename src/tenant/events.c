@@ -149,7 +149,11 @@ void event_recovered(struct tenant *t)
 
 void event_of_engine(void *ctx, uint32_t cid, enum engine_event event)
 {
-	event_post(ctx, cid, "%s", event == ENGINE_COMPACTED ? "compacted" : "rebuilt");
+	static const char *const words[] = { [ENGINE_COMPACTED] = "compacted",
+		                             [ENGINE_REBUILT] = "rebuilt",
+		                             [ENGINE_DAMAGED] = "damaged" };
+
+	event_post(ctx, cid, "%s", words[event]);
 }
 
 void event_gone(struct tenant *t)

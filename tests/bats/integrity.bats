@@ -113,6 +113,36 @@ nonsense"
     assert_line --partial "error "
 }
 
+@test "what is damaged is in no answer, and events say so" {
+    vectors 2500 64 | put ingest/a
+    cd /
+    umount_fs
+    segment=$(ls "$DATA"/stores/*/*.vectors.* | head -n 1)
+    printf '\xff' | dd of="$segment" bs=1 seek=$((4096 + 64 + 100 * 256 + 7)) conv=notrunc status=none # of v100
+    mount_fs
+    cd "$T"
+    timeout 60 grep -m1 damaged events > "$BATS_TEST_TMPDIR/event" 3>&- &
+    reader=$!
+    reads() { find /proc/$reader/fd /proc/$(pgrep -P $reader)/fd -lname '*events' 2> /dev/null | grep -q .; }
+    poll 10 reads
+    for exact in 0 1; do
+        write query "exact=$exact k=2500 $(vectors 101 64 | sed -n 's/^v100\t//p')"
+        assert_equal "$(wc -l < results)" 2499
+        run ! grep -q '^v100[^0-9]' results
+    done
+    wait $reader
+    assert_equal "$(cut -d ' ' -f 2- "$BATS_TEST_TMPDIR/event")" damaged
+    run write query like=v100
+    assert_output --partial "Input/output error"
+    assert_equal "$(cat error)" "like=v100: the vector is damaged"
+    run cat vectors/v100
+    assert_output --partial "Input/output error"
+    cat vectors/v99 > /dev/null
+    rm vectors/v100
+    verify .
+    assert_equal "$(value integrity state)" healthy
+}
+
 @test "a readonly tenant can be verified, a suspended one cannot" {
     write ingest/a "1 2"
     write status readonly

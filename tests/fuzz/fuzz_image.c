@@ -11,18 +11,18 @@
 #define CID   7
 #define DIM   4
 #define N     160 /* enough for a graph */
-#define PARTS 9
+#define PARTS 10
 #define FILES 4
 
 static const char tags[PARTS][5] = { "EHDR", "ESLT", "EIDS", "EINV", "HNSH",
-	                             "HNSL", "HNSP", "HNS0", "HNSU" };
+	                             "HNSL", "HNSP", "HNS0", "HNSU", "EVCR" };
 
 struct part {
 	uint8_t *p;
 	size_t n;
 };
 
-static const char *const names[FILES] = { "store.db", "store.db-wal", "commits", "7.vectors.0" };
+static const char *const names[FILES] = { "store.db", "store.db-wal", "commits", "7.vectors.1" };
 static struct part files[FILES]; /* of a store that was closed */
 static struct part parts[PARTS]; /* of its image */
 static struct workers *workers;

@@ -236,7 +236,7 @@ static void test_image_of_lost_commits(void **state)
 	all_there(f, "new", 60, 7);
 }
 
-static const char image_tags[][5] = { "EHDR", "ESLT", "EIDS", "HNSH", "HNSL",
+static const char image_tags[][5] = { "EHDR", "ESLT", "EVCR", "EIDS", "HNSH", "HNSL",
 	                              "HNSP", "HNS0", "HNSU", "HNSC", "HNSN" };
 #define N_TAGS (sizeof(image_tags) / sizeof(*image_tags))
 
@@ -303,6 +303,112 @@ static void test_images_that_lie(void **state)
 	T_OK(fix_try_open(f));
 }
 
+/* A bit of where these floats are in the segment. */
+static void flip(struct fix *f, const float *v, size_t dim)
+{
+	static char all[1 << 20];
+	char path[128], *at;
+	size_t n;
+	FILE *file;
+
+	fix_path(f, "7.vectors.1", path);
+	file = fopen(path, "r+");
+	assert_non_null(file);
+	n = fread(all, 1, sizeof(all), file);
+	at = memmem(all, n, v, dim * sizeof(*v));
+	assert_non_null(at);
+	at[5] ^= 1;
+	fseek(file, at - all, SEEK_SET);
+	fwrite(at, 1, dim * sizeof(*v), file);
+	fclose(file);
+}
+
+static int damage_told;
+
+static void count_damage(void *ctx, uint32_t cid, enum engine_event event)
+{
+	damage_told += event == ENGINE_DAMAGED;
+}
+
+static void open_and_count(struct fix *f)
+{
+	char dir[128];
+	struct engine_options o = { .default_cid = CID,
+		                    .workers = f->workers,
+		                    .event = count_damage };
+
+	fix_path(f, "", dir);
+	o.dir = dir;
+	damage_told = 0;
+	T_OK(engine_open(&o, &f->en, NULL));
+}
+
+/* How many of the answers are of that ID; all: how many there are. */
+static size_t answers_of(struct fix *f, const struct query *q, const char *id, size_t *ret_all)
+{
+	BUF_AUTO struct buf out = BUF_INIT;
+	char found[64][64];
+	size_t n = 0;
+
+	ask_ok(f, q, &out);
+	*ret_all = ids_of(out.data, found, 64);
+	for (size_t i = 0; i < *ret_all; i++)
+		n += strcmp(found[i], id) == 0;
+	return n;
+}
+
+/* Floats that the disk changed are not in an answer, others are in their place; by graph and by scan. */
+static void never_served(struct fix *f, size_t n, size_t dim)
+{
+	struct query q = { .k = 10 }, like = { .like = "bad", .like_len = 3, .k = 1 };
+	BUF_AUTO struct buf out = BUF_INIT;
+	float v[512], other[512];
+	struct batch *b = begin(f); /* of more than 64 KiB, which goes to the segment */
+	char id[16];
+	size_t all;
+
+	fix_vector(f, v, dim);
+	T_OK(add(b, "bad", v, dim));
+	for (size_t i = 0; i < n; i++) {
+		snprintf(id, sizeof(id), "v%zu", i);
+		fix_vector(f, other, dim);
+		T_OK(add(b, id, other, dim));
+	}
+	commit(b);
+	wait_idle(f);
+	fix_close(f);
+	flip(f, v, dim);
+	open_and_count(f);
+	q.v = v;
+	q.dim = dim;
+	for (int exact = 0; exact < 2; exact++) {
+		q.exact = exact;
+		for (q.k = 1; q.k <= 40; q.k += 13) {
+			assert_int_equal(answers_of(f, &q, "bad", &all), 0);
+			assert_int_equal(all, q.k);
+		}
+	}
+	q.k = n + 1; /* there is one fewer */
+	q.exact = true;
+	if (n < 64) {
+		assert_int_equal(answers_of(f, &q, "bad", &all), 0);
+		assert_int_equal(all, n);
+	}
+	assert_int_equal(damage_told, 1);
+	T_ERR(ask(f, &like, &out, NULL), EIO);
+	all_there(f, "v", n, 7);
+}
+
+static void test_damage_is_not_served(void **state)
+{
+	never_served(*state, MANY, DIM);
+}
+
+static void test_damage_is_not_served_by_a_scan(void **state)
+{
+	never_served(*state, 50, 512);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -317,6 +423,8 @@ int main(void)
 		TEST(test_image_with_reused_slots),
 		TEST(test_image_of_lost_commits),
 		TEST(test_images_that_lie),
+		TEST(test_damage_is_not_served),
+		TEST(test_damage_is_not_served_by_a_scan),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
