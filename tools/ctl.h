@@ -20,6 +20,7 @@ int ctl_backup(int argc, char **argv);
 int ctl_restore(int argc, char **argv);
 int ctl_export(int argc, char **argv);
 int ctl_repair(int argc, char **argv);
+int ctl_upgrade(int argc, char **argv);
 
 /* ---- the command line ---- */
 
@@ -53,6 +54,8 @@ bool ctl_is_data(const char *path);
  * 4096 bytes.
  */
 int ctl_data_of_mount(const char *dir, char *ret, struct err *e);
+/* The mount point of a path that is one, or that is DATA and mounted. -ENOENT. ret: 4096 bytes. */
+int ctl_mount_of(const char *path, char *ret, struct err *e);
 
 /*
  * What a path like BASE/tenants/ID, BASE/tenants/ID/collections/NAME or BASE/shared/NAME names.

@@ -97,49 +97,75 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
-/* "36 35 98:0 / /mnt rw - fuse.ruvectorfs /var/tmp/data rw", before the dash any number of words. */
-static bool parse_mount(char *line, const char *where, char *ret)
+/*
+ * "36 35 98:0 / /mnt rw - fuse.ruvectorfs /var/tmp/data rw", before the dash any number of words.
+ * False: it is no mount of ours. Both point into the line.
+ */
+static bool parse_mount(char *line, char **ret_dir, char **ret_source)
 {
-	char *root = NULL, *dir = NULL, *save = NULL, *word, *type = NULL, *source = NULL;
+	char *root = NULL, *save = NULL, *word, *type = NULL;
 	int n = 0;
 
+	*ret_dir = *ret_source = NULL;
 	for (word = strtok_r(line, " \n", &save); word; word = strtok_r(NULL, " \n", &save), n++) {
 		if (n == 3)
 			root = word;
 		if (n == 4)
-			dir = word;
+			*ret_dir = word;
 		if (n > 4 && strcmp(word, "-") == 0)
 			break;
 	}
 	if (word)
 		type = strtok_r(NULL, " \n", &save);
 	if (type)
-		source = strtok_r(NULL, " \n", &save);
-	if (!source || strcmp(type, "fuse.ruvectorfs") != 0 || strcmp(root, "/") != 0)
+		*ret_source = strtok_r(NULL, " \n", &save);
+	if (!*ret_source || strcmp(type, "fuse.ruvectorfs") != 0 || strcmp(root, "/") != 0)
 		return false;
-	unescape(dir);
-	unescape(source);
-	if (strcmp(dir, where) != 0)
-		return false;
-	snprintf(ret, 4096, "%s", source);
+	unescape(*ret_dir);
+	unescape(*ret_source);
 	return true;
 }
 
-int ctl_data_of_mount(const char *dir, char *ret, struct err *e)
+/* The last mount, which is on top, that is at a directory, or whose source is one. ret: the other. */
+static bool find_mount(const char *path, bool by_source, char ret[4096])
 {
-	char *where = realpath(dir, NULL), *line = NULL;
+	char *where = realpath(path, NULL), *line = NULL, *dir, *source;
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	bool found = false;
 	size_t cap = 0;
 
-	while (where && f && getline(&line, &cap, f) > 0) /* the last one is on top */
-		found |= parse_mount(line, where, ret);
+	while (where && f && getline(&line, &cap, f) > 0) {
+		if (!parse_mount(line, &dir, &source) ||
+		    strcmp(by_source ? source : dir, where) != 0)
+			continue;
+		snprintf(ret, 4096, "%s", by_source ? dir : source);
+		found = true;
+	}
 	if (f)
 		fclose(f);
 	free(line);
 	free(where);
-	return found ? 0
-	             : err_set(e, -ENOENT, "%s: neither a mount nor the data of ruvectorfs", dir);
+	return found;
+}
+
+int ctl_data_of_mount(const char *dir, char *ret, struct err *e)
+{
+	return find_mount(dir, false, ret)
+	               ? 0
+	               : err_set(e, -ENOENT, "%s: neither a mount nor the data of ruvectorfs", dir);
+}
+
+int ctl_mount_of(const char *path, char *ret, struct err *e)
+{
+	char source[4096];
+
+	if (find_mount(path, false, source)) {
+		snprintf(ret, 4096, "%s", path);
+		return 0;
+	}
+	return find_mount(path, true, ret)
+	               ? 0
+	               : err_set(e, -ENOENT, "%s: neither a mount nor data that is mounted", path);
 }
 
 bool ctl_is_data(const char *path)

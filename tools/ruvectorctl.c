@@ -18,6 +18,7 @@ static const struct subcommand {
 	{ "repair", ctl_repair, "salvage what is whole of damaged DATA" },
 	{ "backup", ctl_backup, "write a mount or DATA to one file" },
 	{ "restore", ctl_restore, "make DATA of such a file" },
+	{ "upgrade", ctl_upgrade, "let a mount go on with the program that is installed now" },
 	{ "export", ctl_export, "write a collection to one file of vectors" },
 };
 

@@ -318,6 +318,43 @@ says() { # TEXT
     assert_equal "$(ls "$MNT/tenants/t/vectors" | wc -l)" 3
 }
 
+@test "ruvectorctl upgrade: the program that is installed now, or the reason why not" {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    real=$RV_BIN
+    RV_BIN=$RV_COPY mount_fs
+    mkdir "$MNT/tenants/t"
+    exec 8> "$MNT/tenants/t/ingest/held"
+    echo "1 2" >&8
+    install_copy "$real/ruvectorfs"
+    run "$real/ruvectorctl" upgrade "$MNT"
+    assert_success
+    assert_output "process $(server_pid) serves $MNT"
+    assert_equal "$(inode_of_server)" "$(stat -c %i "$RV_COPY/ruvectorfs")"
+    echo "3 4" >&8
+    exec 8>&-
+    assert_equal "$(ls "$MNT/tenants/t/vectors" | wc -l)" 2
+    run "$real/ruvectorctl" upgrade -q "$DATA" # the same once more
+    assert_success
+    assert_output ""
+    echo 'int main(int argc, char **argv) { return argc == 2 ? 0 : 3; }' > "$RV_COPY/ends.c"
+    cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
+    install_copy "$RV_COPY/ends"
+    run "$real/ruvectorctl" upgrade "$MNT"
+    assert_failure 2
+    assert_output --partial "ended within a moment: process $(server_pid) goes on with the one before"
+    run "$real/ruvectorctl" upgrade "$BATS_TEST_TMPDIR"
+    assert_failure 2
+    assert_output --partial "neither a mount nor data that is mounted"
+    umount_fs
+    mount_fs supervise=off
+    run "$real/ruvectorctl" upgrade "$MNT"
+    assert_failure 2
+    assert_output --partial "has no supervisor"
+    fs_answers
+}
+
 kill_each_server() {
     local child
     while kill -0 "$DAEMON" 2> /dev/null && ! says "giving up"; do
