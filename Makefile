@@ -58,7 +58,7 @@ PROGRAMS := $(if $(MOUNT_OBJ),$(BIN)/ruvectorfs) $(TOOLS:%=$(BIN)/%)
 SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] tests/crash/*.[ch] tests/fuzz/*.[ch])
 
 .DEFAULT_GOAL := all
-.PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa check-tidy check-cppcheck soak \
+.PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa check-tidy check-cppcheck check-disk soak \
 	coverage bench bench-open bench-peers bench-plot demo install install-files uninstall dist clean help
 .DELETE_ON_ERROR:
 
@@ -169,6 +169,9 @@ fuzz-programs: $(FUZZ:%=$(BUILD)/tests/fuzz/%)
 $(FUZZ:%=$(BUILD)/tests/fuzz/%): $(BUILD)/tests/fuzz/%: $(BUILD)/faults/tests/fuzz/%.o $(FUZZED)
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
+
+check-disk: all ## a real small filesystem that is full, and one whose disk fails (root, loop devices)
+	@tests/crash/disk.py $(abspath $(BIN))
 
 MINUTES ?= 2
 soak: all ## MINUTES of mixed load; fails when memory or descriptors grow

@@ -143,7 +143,7 @@ static void read_some(int fd, uint8_t *p, size_t n, size_t off)
 static int read_file(const char *path, struct file *ret, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
-	struct stat st;
+	struct stat st = { 0 };
 	uint8_t *p;
 
 	if (fd < 0 && errno == ENOENT)

@@ -278,7 +278,7 @@ static int settle_bytes(struct tenant_batch *b, const struct quota *q, const str
 static int pay(struct tenant_batch *b, const struct quota *q, struct err *e)
 {
 	struct tenants *ts = b->in.tenant->ts;
-	struct admission a;
+	struct admission a = { 0 };
 	int rc;
 
 	b->per_s = q->max[QUOTA_MAX_WRITE_RATE];

@@ -217,7 +217,7 @@ static int check_quota(struct tree *t, uint32_t cid, const struct collection_con
 static int configure(struct tree *t, struct inside *in, const char *text, size_t n, struct err *e)
 {
 	struct settings from;
-	struct settings to;
+	struct settings to = { 0 };
 	int rc = -EBUSY;
 
 	/* A first vector may set the dimension between the look and the change. */

@@ -179,7 +179,7 @@ static int vectors_next(struct tree *t, struct inside *in, uint64_t after, size_
 static int vectors_create(struct tree *t, const struct caller *who, struct inside *in,
                           const char *name, struct node *ret, struct err *e)
 {
-	uint64_t num;
+	uint64_t num = 0;
 	int rc = vector_id_check(name, strlen(name), e);
 
 	if (rc == 0)

@@ -25,7 +25,7 @@ void intake_number_token(uint8_t token[TOKEN_SIZE], uint32_t commit)
 {
 	uint32_t n = htobe32(commit);
 
-	memcpy(token + TOKEN_SIZE - sizeof(n), &n, sizeof(n));
+	memcpy(&token[TOKEN_SIZE - sizeof(n)], &n, sizeof(n));
 }
 
 static void receipt_begin(struct intake *in, struct receipt *ret, enum receipt_state state)
@@ -129,7 +129,7 @@ static int hold(struct intake *in, const struct record *r, struct err *e)
 	struct held_record *h = &in->first;
 
 	held_release(h);
-	h->v = (float *)mem_dup(r->v, r->dim * sizeof(float));
+	h->v = (float *)(void *)mem_dup(r->v, r->dim * sizeof(float));
 	h->dim = r->dim;
 	h->has_metadata = r->metadata != NULL;
 	h->has_text = r->text != NULL;
