@@ -21,6 +21,7 @@ int ctl_restore(int argc, char **argv);
 int ctl_export(int argc, char **argv);
 int ctl_repair(int argc, char **argv);
 int ctl_upgrade(int argc, char **argv);
+int ctl_quota(int argc, char **argv);
 
 /* ---- the command line ---- */
 

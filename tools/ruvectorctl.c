@@ -20,6 +20,7 @@ static const struct subcommand {
 	{ "restore", ctl_restore, "make DATA of such a file" },
 	{ "upgrade", ctl_upgrade, "let a mount go on with the program that is installed now" },
 	{ "export", ctl_export, "write a collection to one file of vectors" },
+	{ "quota", ctl_quota, "tell who is near a limit, raise limits by a rule" },
 };
 
 #define N_SUBCOMMANDS (sizeof(subcommands) / sizeof(subcommands[0]))

@@ -443,7 +443,8 @@ int tenants_search(struct tenants *ts, const struct query *q, size_t n_before, s
 struct line {
 	char name[LIMIT_NAME + 1];
 	enum tenant_status status;
-	uint64_t last_access_s, vectors, bytes;
+	uint64_t last_access_s, vectors, bytes, collections, near_s;
+	double utilization;
 };
 
 struct lines {
@@ -472,7 +473,10 @@ static void add_line(void *ctx, const struct survey *s)
 	ls->at[ls->n] = (struct line){ .status = s->info.status,
 		                       .last_access_s = s->activity.last_access_s,
 		                       .vectors = s->f.vectors,
-		                       .bytes = s->f.bytes };
+		                       .bytes = s->f.bytes,
+		                       .collections = s->f.collections,
+		                       .utilization = s->utilization,
+		                       .near_s = s->near_s };
 	memcpy(ls->at[ls->n++].name, s->info.name, sizeof(s->info.name));
 }
 
@@ -498,9 +502,11 @@ int tenants_list(struct tenants *ts, struct buf *ret, struct err *e)
 	for (size_t i = 0; i < ls.n; i++)
 		buf_addf(ret,
 		         "%s last_access_s=%" PRIu64 " status=%s vectors=%" PRIu64 " bytes=%" PRIu64
+		         " collections=%" PRIu64 " quota_utilization=%.3f near_quota_s=%" PRIu64
 		         "\n",
 		         ls.at[i].name, ls.at[i].last_access_s, tenant_status_name(ls.at[i].status),
-		         ls.at[i].vectors, ls.at[i].bytes);
+		         ls.at[i].vectors, ls.at[i].bytes, ls.at[i].collections,
+		         ls.at[i].utilization, ls.at[i].near_s);
 	mem_free(ls.at);
 	return 0;
 }

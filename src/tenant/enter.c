@@ -249,6 +249,7 @@ static bool close_locked(struct tenant *t)
 	if (!en)
 		return false;
 	engine_close(en);
+	event_usage(t); /* the first that is known of it, when it was opened to be counted */
 	FAULT_POINT("engine.closed");
 	if (!ts->read_only) {
 		totals_write(t);

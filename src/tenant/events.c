@@ -183,7 +183,16 @@ static double utilization_now(struct tenant *t)
 	return quota_utilization(&q, &f);
 }
 
-void event_usage(struct tenant *t)
+static void set_near_since(struct tenant *t, bool near, bool anew)
+{
+	uint64_t since = atomic_load_explicit(&t->watch.near_since_ns, memory_order_relaxed);
+
+	if (near && (since == 0 || anew))
+		since = clock_mono_ns();
+	atomic_store_explicit(&t->watch.near_since_ns, near ? since : 0, memory_order_relaxed);
+}
+
+static void look(struct tenant *t, bool anew)
 {
 	double u;
 	bool near;
@@ -191,12 +200,23 @@ void event_usage(struct tenant *t)
 	mutex_lock(&t->quota_lock);
 	u = utilization_now(t);
 	near = u >= NEAR_QUOTA;
+	set_near_since(t, near, anew);
 	if (near != t->watch.near_quota) {
 		t->watch.near_quota = near;
 		event_post(t, t->number, "%s utilization=%.3f", near ? "near_quota" : "quota_ok",
 		           u);
 	}
 	mutex_unlock(&t->quota_lock);
+}
+
+void event_usage(struct tenant *t)
+{
+	look(t, false);
+}
+
+void event_limits(struct tenant *t)
+{
+	look(t, true);
 }
 
 int tenants_quota_changed(struct tenants *ts, uint32_t number)
@@ -206,7 +226,7 @@ int tenants_quota_changed(struct tenants *ts, uint32_t number)
 
 	if (rc < 0)
 		return rc;
-	event_usage(in.tenant);
+	event_limits(in.tenant);
 	tenant_leave(&in);
 	return 0;
 }

@@ -27,6 +27,8 @@ void event_recovered(struct tenant *t);
 void event_of_engine(void *ctx, uint32_t cid, enum engine_event event);
 /* What is used of the limits may have changed: near_quota, or quota_ok. The caller is inside. */
 void event_usage(struct tenant *t);
+/* Likewise when its limits were changed: how long it has been near begins again. */
+void event_limits(struct tenant *t);
 /* Readers look again: the tenant is gone. Under ts->lock. */
 void event_gone(struct tenant *t);
 void events_release(struct tenant *t); /* for tenant_free */

@@ -4,7 +4,7 @@
  * Collections have a status of their own as a setting "status.CID" of the registry. Lock order:
  * see tenant_impl.h; nobody else is there yet, the locks are taken for what they assert.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -90,6 +90,14 @@ static void load_statuses(struct tenants *ts)
 	for (size_t i = 0; i < ts->n; i++)
 		for (struct collection *c = ts->all[i]->own.next; c; c = c->next)
 			c->status = collection_status(ts, c->cid);
+}
+
+/* Who is near a limit has been since the mount, as far as anybody knows. */
+static void look_at_usage(struct tenants *ts)
+{
+	for (size_t i = 0; i < ts->n; i++)
+		if (ts->all[i]->figures_known)
+			event_usage(ts->all[i]);
 }
 
 static void load_dir_owner(struct tenants *ts)
@@ -203,6 +211,7 @@ static int load(struct tenants *ts, struct err *e)
 	if (rc < 0)
 		return rc;
 	load_statuses(ts);
+	look_at_usage(ts);
 	load_dir_owner(ts);
 	settings_load(ts);
 	snprintf(path, sizeof(path), "%s/stores", ts->data);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 double quota_ratio(uint64_t used, uint64_t max)
@@ -27,6 +28,13 @@ double quota_utilization(const struct quota *q, const struct figures *f)
 	if (q->max[QUOTA_MAX_COLLECTIONS] > 0 && collections > u)
 		u = collections;
 	return u;
+}
+
+uint64_t quota_near_s(const struct tenant *t)
+{
+	uint64_t since = atomic_load_explicit(&t->watch.near_since_ns, memory_order_relaxed);
+
+	return since ? (clock_mono_ns() - since) / 1000000000u : 0;
 }
 
 static void ask_engine(struct engine *en, struct survey *s)
@@ -63,6 +71,7 @@ static void fill_locked(struct tenants *ts, const struct tenant *t, struct surve
 	tenant_info_locked(t, &s->info);
 	s->is_shared = tenant_is_shared(t);
 	s->utilization = quota_utilization(&t->quota, &s->f);
+	s->near_s = quota_near_s(t);
 	for (int k = 0; k < QUOTA_N; k++) {
 		s->rejected[k] = atomic_load_explicit(&t->rejected[k], memory_order_relaxed);
 		s->rejected_total[k] = s->rejected[k] +

@@ -21,6 +21,7 @@ struct survey {
 	uint64_t resident_bytes, mapped_bytes; /* 0: closed */
 	uint64_t backlog;
 	double utilization;
+	uint64_t near_s; /* quota_near_s */
 	uint64_t rejected[QUOTA_N];       /* since the mount */
 	uint64_t rejected_total[QUOTA_N]; /* since creation */
 	uint64_t total[COUNT_N];          /* since creation, removed collections too */
@@ -37,6 +38,8 @@ void survey_add(struct survey *sum, const struct survey *s);
 
 /* What is used of a limit: 1 is full, above when the limit was lowered since. */
 double quota_ratio(uint64_t used, uint64_t max);
+/* For how many seconds it has been near, since the mount or since its limits were changed. */
+uint64_t quota_near_s(const struct tenant *t);
 /* The highest of the limits on what is stored. */
 double quota_utilization(const struct quota *q, const struct figures *f);
 

@@ -52,6 +52,7 @@ struct watch {
 	struct mutex totals_lock;                  /* outside ts->lock; the file totals */
 	bool totals_known;                         /* totals_lock */
 	bool near_quota;                           /* tenant->quota_lock */
+	_Atomic uint64_t near_since_ns;            /* relaxed; monotonic, 0: it is not near */
 	struct mutex events_lock;                  /* innermost */
 	struct event_ring *events;                 /* events_lock; NULL: nobody reads */
 	_Atomic bool has_readers;                  /* relaxed */

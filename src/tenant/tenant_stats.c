@@ -93,6 +93,7 @@ static void render_quota_use(const struct tenant *t, const struct quota *q, cons
 	render_rejected(rejected, total, ret);
 	buf_addf(ret, "quota_utilization %.3f\n", u);
 	add_u64(ret, "near_quota", u >= NEAR_QUOTA);
+	add_u64(ret, "near_quota_s", quota_near_s(t));
 }
 
 static void render_stored(const struct collection_info *i, const struct collection_memory *m,

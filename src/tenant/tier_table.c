@@ -4,7 +4,7 @@
  *
  * Lock order: see tenant_impl.h.
  */
-#include "tenant/tenant_impl.h"
+#include "tenant/events.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -121,6 +121,23 @@ static int change(struct tenants *ts, const char *text, size_t n, struct err *e)
 	return 0;
 }
 
+/* Limits of whoever has one of these tiers may be others now. */
+static void look_at_all(struct tenants *ts)
+{
+	struct tenant *t;
+
+	mutex_lock(&ts->lock);
+	for (uint32_t after = 0; (t = tenant_after_locked(ts, after));) {
+		after = t->number;
+		tenant_pin_locked(ts, t);
+		mutex_unlock(&ts->lock);
+		event_usage(t);
+		tenant_unpin(t);
+		mutex_lock(&ts->lock);
+	}
+	mutex_unlock(&ts->lock);
+}
+
 int tenants_set_tiers(struct tenants *ts, const char *text, size_t n, struct err *e)
 {
 	int rc = refuse_read_only(ts, e);
@@ -130,6 +147,8 @@ int tenants_set_tiers(struct tenants *ts, const char *text, size_t n, struct err
 	mutex_lock(&ts->change);
 	rc = change(ts, text, n, e);
 	mutex_unlock(&ts->change);
+	if (rc == 0)
+		look_at_all(ts);
 	return rc;
 }
 
