@@ -83,7 +83,7 @@ static void add_collection(struct tenant *t, uint32_t cid, char *what, size_t ca
 	if (en && engine_collection_info(en, cid, &info) == 0)
 		snprintf(what + n, cap - n, " collection=%s", info.name);
 	else
-		snprintf(what + n, cap - n, " collection=#%" PRIu32, cid);
+		snprintf(what + n, cap - n, " collection=#%" PRIu32, tenants_shown(t->ts, cid));
 }
 
 void event_post(struct tenant *t, uint32_t cid, const char *fmt, ...)

@@ -214,6 +214,7 @@ static int load(struct tenants *ts, struct err *e)
 	look_at_usage(ts);
 	load_dir_owner(ts);
 	settings_load(ts);
+	shown_load(ts);
 	snprintf(path, sizeof(path), "%s/stores", ts->data);
 	if (ts->read_only)
 		return 0;

@@ -20,6 +20,7 @@
 
 struct tenants;
 struct tenant;
+struct inside;
 
 enum tenant_status { TENANT_ACTIVE, TENANT_READONLY, TENANT_SUSPENDED, TENANT_PENDING_DELETION,
 	TENANT_N_STATUS };
@@ -99,12 +100,27 @@ int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s
 /* Likewise a tenant's or a collection's own. -ENODEV. Opens nothing. */
 int tenants_status(struct tenants *ts, uint32_t number, enum tenant_status *ret);
 
+/*
+ * How often an owner or mode of this tenant or one of its collections was changed in this process;
+ * nobody inside: of tenants/ or metrics/. Above 0.
+ */
+uint32_t tenants_owner_changes(const struct tenants *ts, const struct inside *in);
+/* A collection's was. */
+void tenant_owner_changed(struct inside *in);
+
 /* Owner and mode of the directory tenants/, persistent. */
 void tenants_dir_owner(struct tenants *ts, struct owner *ret);
 int tenants_set_dir_owner(struct tenants *ts, const struct owner *o, struct err *e);
 
 /* Whose a collection is; a tenant's own number is its default collection. -ENODEV. Memory. */
 int tenants_of_collection(struct tenants *ts, uint32_t cid, uint32_t *ret_number);
+
+/*
+ * What is shown of such a number, and back: the same as long as DATA lives, in an order that tells
+ * nobody how many others there are or were made meanwhile. 0 is 0; 26 bits.
+ */
+uint32_t tenants_shown(const struct tenants *ts, uint32_t number);
+uint32_t tenants_hidden(const struct tenants *ts, uint32_t shown);
 
 /* ---- inside ---- */
 enum tenant_access {

@@ -117,6 +117,7 @@ struct tenant {
 	_Atomic uint64_t searching;         /* counted while max_concurrent is set */
 	struct flow searches, index;        /* both of quota's weight */
 	unsigned n_waiting;                 /* ts->waiting.lock */
+	_Atomic uint32_t owner_changes;     /* its own and its collections' */
 	struct watch watch;
 };
 
@@ -133,6 +134,7 @@ struct tenants {
 	char *data;
 	bool read_only;
 	char tier[TIER_NAME]; /* of new tenants */
+	uint64_t shown_key;
 	struct workers *workers;
 	struct turns *turns;
 	struct flow across; /* of searches over all tenants */
@@ -165,6 +167,7 @@ struct tenants {
 	struct tiers tiers;     /* lock; changes under change, too */
 	uint64_t life_check_ns; /* lock; monotonic: when the keeper looks who is to be purged */
 	bool ending;            /* lock */
+	_Atomic uint32_t owner_changes; /* of tenants/ and metrics/ */
 	unsigned n_backups;     /* lock, changes under change, too; nothing is removed meanwhile */
 };
 
@@ -241,6 +244,9 @@ void life_changed_locked(struct tenants *ts) REQUIRES(ts->lock);
  * do for *ret_ns (UINT64_MAX: until something changes).
  */
 bool life_step_locked(struct tenants *ts, uint64_t *ret_ns) REQUIRES(ts->lock);
+
+/* ---- shown.c ---- */
+void shown_load(struct tenants *ts);
 
 /* ---- tier_table.c ---- */
 int tiers_load(struct tenants *ts, struct err *e);

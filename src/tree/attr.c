@@ -131,6 +131,18 @@ static void fill_owner(const struct tree *t, struct node n, const struct owner *
 	}
 }
 
+int attr_mode(struct tree *t, struct node n, struct stat *ret, struct err *e)
+{
+	struct owner owner;
+	uint64_t created_ns;
+	int rc = attr_owner(t, n, &owner, &created_ns, e);
+
+	memset(ret, 0, sizeof(*ret));
+	if (rc == 0)
+		fill_owner(t, n, &owner, ret);
+	return rc;
+}
+
 /*
  * A file that cannot be read now (suspended, nothing asked yet) has no size, and stat of it
  * works. So it is with one that was removed: whoever asks by name is told by the look-up, and an
@@ -182,6 +194,12 @@ static void fill_times(struct tree_entry *ret, struct node n, uint64_t created_n
 		ret->attr_timeout = STATIC_TIMEOUT;
 }
 
+uint64_t attr_ino(const struct tree *t, struct node n)
+{
+	n.number = tenants_shown(t->tenants, n.number);
+	return node_encode(n);
+}
+
 int attr_entry(struct tree *t, const struct caller *who, struct node n, struct tree_entry *ret,
                struct err *e)
 {
@@ -197,7 +215,7 @@ int attr_entry(struct tree *t, const struct caller *who, struct node n, struct t
 	if (k->per_caller)
 		shown.item = node_is_view(n) ? n.item & NODE_SLOT : 0;
 	ret->node = node_encode(n);
-	ret->attr.st_ino = node_encode(shown);
+	ret->attr.st_ino = attr_ino(t, shown);
 	ret->attr.st_nlink =
 		1; /* also of directories: "not counted", so that find looks into each */
 	fill_owner(t, n, &owner, &ret->attr);
@@ -225,6 +243,8 @@ static int set_collection_owner(struct tree *t, struct node n, const struct owne
 	if (rc < 0)
 		return rc;
 	rc = engine_collection_set_owner(in.engine, n.number, o, e);
+	if (rc == 0)
+		tenant_owner_changed(&in);
 	tenant_leave(&in);
 	return rc;
 }

@@ -4,13 +4,15 @@
  * Static names come from the table in file.c, tenants and collections from their rooms, the
  * entries of ingest/ and vectors/ through their dir_ops. Cookies of readdir: 1 ".", 2 "..",
  * then 2 + kind for static names and 2 + number for the others (numbers only grow and are never
- * reused, so a listing goes on rightly whatever is added or removed meanwhile).
+ * reused, so a listing goes on rightly whatever is added or removed meanwhile); of tenants and
+ * collections the number that is shown.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "tree/access.h"
 #include "tree/error_file.h"
 #include "tree/file.h"
 #include "tree/handle.h"
@@ -515,8 +517,10 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	if (rc == 0)
 		rc = tree_enter(t, n, file_kind(n.kind)->access_read, &in, &e);
 	if (rc == 0) {
-		tree_leave(&in);
 		rc = handles_open(t->handles, ret_handle, &h, &e);
+		if (rc == 0)
+			access_opened(t, who, h, &in);
+		tree_leave(&in);
 	}
 	if (rc < 0)
 		return tree_fail(t, who, n, rc, &e);
@@ -528,12 +532,13 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 struct listing {
 	int (*add)(void *ctx, const struct tree_dirent *d);
 	void *ctx;
+	const struct tree *tree;
 	struct node dir;
 };
 
 static int list_node(const struct listing *l, const char *name, struct node n, uint64_t cookie)
 {
-	struct tree_dirent d = { .name = name, .ino = node_encode(n), .cookie = cookie };
+	struct tree_dirent d = { .name = name, .ino = attr_ino(l->tree, n), .cookie = cookie };
 
 	d.type = file_kind(n.kind)->mode & S_IFMT;
 	return l->add(l->ctx, &d);
@@ -575,29 +580,41 @@ static int list_table(struct tree *t, const struct listing *l, uint64_t after)
 	return rc == 0 && l->dir.kind == NODE_ROOT ? list_audit(t, l, after) : rc;
 }
 
+/* Where a listing of tenants or collections goes on, and the cookie of one. */
+static uint32_t number_after(const struct listing *l, uint64_t after)
+{
+	return tenants_hidden(l->tree->tenants, (uint32_t)after & NODE_NUMBER_MAX);
+}
+
+static int list_numbered(const struct listing *l, const char *name, struct node n, uint32_t number)
+{
+	return list_node(l, name, n, FIRST_COOKIE + tenants_shown(l->tree->tenants, number));
+}
+
 static int list_tenants(struct tree *t, const struct listing *l, uint64_t after)
 {
+	uint32_t number = number_after(l, after);
 	struct tenant_info info;
 	int rc = 0;
 
-	while (rc == 0 && tenants_next(t->tenants, (uint32_t)after, &info) == 0) {
-		after = info.number;
-		rc = list_node(l, info.name, (struct node){ NODE_TENANT, info.number, 0 },
-		               FIRST_COOKIE + after);
+	while (rc == 0 && tenants_next(t->tenants, number, &info) == 0) {
+		number = info.number;
+		rc = list_numbered(l, info.name, (struct node){ NODE_TENANT, number, 0 }, number);
 	}
 	return rc;
 }
 
 static int list_collections(const struct listing *l, struct inside *in, uint64_t after)
 {
+	uint32_t cid = number_after(l, after);
 	struct collection_info info;
 	int rc = 0;
 
-	while (rc == 0 && engine_collection_next(in->engine, (uint32_t)after, &info) == 0) {
-		after = info.cid;
-		if (info.cid != in->cid)
-			rc = list_node(l, info.name, (struct node){ NODE_COLLECTION, info.cid, 0 },
-			               FIRST_COOKIE + after);
+	while (rc == 0 && engine_collection_next(in->engine, cid, &info) == 0) {
+		cid = info.cid;
+		if (cid != in->cid)
+			rc = list_numbered(l, info.name, (struct node){ NODE_COLLECTION, cid, 0 },
+			                   cid);
 	}
 	return rc;
 }
@@ -605,10 +622,10 @@ static int list_collections(const struct listing *l, struct inside *in, uint64_t
 /* Shared collections, as such or as a tenant's way to them. */
 static int list_shared(struct tree *t, const struct listing *l, uint64_t after, struct err *e)
 {
+	uint32_t slot, cid = number_after(l, after);
 	struct collection_info info;
 	struct inside in;
 	struct node n;
-	uint32_t slot;
 	int rc;
 
 	if (!shared_parent(t, &n))
@@ -616,14 +633,14 @@ static int list_shared(struct tree *t, const struct listing *l, uint64_t after, 
 	rc = tree_enter(t, n, TENANT_LOOK, &in, e);
 	if (rc < 0)
 		return rc;
-	while (rc == 0 && engine_collection_next(in.engine, (uint32_t)after, &info) == 0) {
-		after = info.cid;
-		if (info.cid == in.cid || tenants_shared_slot(t->tenants, info.cid, &slot) < 0)
+	while (rc == 0 && engine_collection_next(in.engine, cid, &info) == 0) {
+		cid = info.cid;
+		if (cid == in.cid || tenants_shared_slot(t->tenants, cid, &slot) < 0)
 			continue;
-		n = (struct node){ NODE_COLLECTION, info.cid, 0 };
+		n = (struct node){ NODE_COLLECTION, cid, 0 };
 		if (l->dir.kind == NODE_VIEWS)
 			n = (struct node){ NODE_VIEW, l->dir.number, slot << 16 };
-		rc = list_node(l, info.name, n, FIRST_COOKIE + after);
+		rc = list_numbered(l, info.name, n, cid);
 	}
 	tree_leave(&in);
 	return rc;
@@ -640,7 +657,7 @@ static int list_item(void *ctx, const char *name, uint32_t item)
 
 static int list_dots(const struct listing *l, uint64_t off)
 {
-	struct tree_dirent d = { ".", node_encode(l->dir), S_IFDIR, 1 };
+	struct tree_dirent d = { ".", attr_ino(l->tree, l->dir), S_IFDIR, 1 };
 	int rc = 0;
 
 	if (off < 1)
@@ -650,7 +667,8 @@ static int list_dots(const struct listing *l, uint64_t off)
 }
 
 /* Returns below 0 on errors only; 1 when the reply was full. */
-static int list_dir(struct tree *t, struct listing *l, uint64_t off, struct err *e)
+static int list_dir(struct tree *t, const struct caller *who, struct listing *l, struct handle *h,
+                    uint64_t off, struct err *e)
 {
 	uint64_t after = off > FIRST_COOKIE ? off - FIRST_COOKIE : 0;
 	struct inside in;
@@ -658,9 +676,11 @@ static int list_dir(struct tree *t, struct listing *l, uint64_t off, struct err 
 
 	if (rc < 0)
 		return rc;
-	rc = list_dots(l, off);
+	rc = access_check(t, who, h, &in, e);
+	if (rc == 0)
+		rc = list_dots(l, off);
 	if (rc)
-		; /* full already */
+		; /* refused, or full already */
 	else if (dir_scope(l->dir.kind))
 		rc = list_table(t, l, after);
 	else if (l->dir.kind == NODE_TENANTS)
@@ -680,13 +700,13 @@ int tree_readdir(struct tree *t, const struct caller *who, uint64_t handle, uint
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
-	struct listing l = { add, ctx, { 0 } };
+	struct listing l = { .add = add, .ctx = ctx, .tree = t };
 	int rc;
 
 	if (!h || h->ops)
 		return -EBADF;
 	l.dir = h->node;
-	rc = list_dir(t, &l, off, &e);
+	rc = list_dir(t, who, &l, h, off, &e);
 	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
 }
 

@@ -39,6 +39,7 @@ struct handle {
 	bool applied;        /* a control write was: a lone newline that follows is its end */
 	struct buf snapshot; /* what reads give: rendered at open, stable */
 	void *state;         /* of ops; freed by ops->release */
+	_Atomic uint32_t owners_seen; /* relaxed; tenants_owner_changes when it was allowed last */
 	bool left;           /* by a server that is gone, and not used since: restored at its use */
 	uint32_t index;      /* const; in kept */
 	struct kept_file *kept; /* const */
@@ -183,6 +184,10 @@ int attr_owner(struct tree *t, struct node n, struct owner *ret, uint64_t *ret_c
 /* Everything that lookup, getattr, mkdir, create and setattr answer about a node. */
 int attr_entry(struct tree *t, const struct caller *who, struct node n, struct tree_entry *ret,
                struct err *e);
+/* Owner, mode and type of a node, the rest of *ret is 0. -ENODEV. */
+int attr_mode(struct tree *t, struct node n, struct stat *ret, struct err *e);
+/* What st_ino and d_ino say of a node. */
+uint64_t attr_ino(const struct tree *t, struct node n);
 int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned what,
              const struct stat *to, struct err *e);
 

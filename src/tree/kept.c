@@ -22,7 +22,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-#define MAGIC       0x31747065766b7672ull /* the layout below: another one needs another */
+#define MAGIC       0x32747065766b7672ull /* the layout below: another one needs another */
 #define N_CALLS     16384u                /* a call is found again when fewer came after it */
 #define TEXTS       (1ull << 30)          /* where they begin */
 #define TEXT_MAX    (96ull << 20)         /* more than an answer has */

@@ -64,6 +64,8 @@ struct kept_file {
 	uint8_t applied;     /* not 0: as the handle's */
 	uint64_t node;
 	uint64_t opened_by;         /* request */
+	uid_t uid;                  /* who opened it */
+	gid_t gid;
 	uint64_t text_len;          /* of its snapshot, or KEPT_NO_TEXT */
 	uint64_t pending_len;       /* of a stream; too large: they are lost */
 	_Atomic uint32_t current;   /* of states: replaced as a whole */

@@ -78,6 +78,7 @@ struct node {
 };
 
 #define NODE_ROOT_NUMBER 1u
+#define NODE_NUMBER_MAX  ((1u << 26) - 1)
 #define NODE_SLOT        0xffff0000u /* of the item: 16 bits that say which shared collection */
 
 static inline uint64_t node_encode(struct node n)
@@ -95,7 +96,7 @@ static inline bool node_decode(uint64_t number, struct node *ret)
 		return true;
 	}
 	ret->kind = (enum node_kind)(number >> 58);
-	ret->number = (uint32_t)(number >> 32) & ((1u << 26) - 1);
+	ret->number = (uint32_t)(number >> 32) & NODE_NUMBER_MAX;
 	ret->item = (uint32_t)number;
 	return ret->kind > NODE_ROOT && ret->kind < NODE_N_KINDS;
 }

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "tree/access.h"
 #include "tree/error_file.h"
 #include "tree/file.h"
 #include "tree/handle.h"
@@ -213,7 +214,7 @@ int tree_getattr(struct tree *t, const struct caller *who, uint64_t number, stru
 
 /* Control files take any size and keep their own; by path only "empty it" is meant. */
 static int set_size(struct tree *t, const struct caller *who, struct node n, uint64_t handle,
-                    uint64_t size, struct err *e)
+                    uint64_t size, const struct inside *in, struct err *e)
 {
 	const struct file_ops *ops = file_kind(n.kind)->ops;
 	struct handle *h = handle == TREE_NO_HANDLE ? NULL : handles_get(t->handles, handle);
@@ -232,7 +233,9 @@ static int set_size(struct tree *t, const struct caller *who, struct node n, uin
 	if (h->ops != ops)
 		return err_set(e, -EBADF, "the open file is another one");
 	mutex_lock(&h->lock);
-	rc = restore(t, h, e);
+	rc = access_check(t, who, h, in, e);
+	if (rc == 0)
+		rc = restore(t, h, e);
 	if (rc == 0)
 		rc = ops->truncate(t, who, h, size, e);
 	mutex_unlock(&h->lock);
@@ -249,7 +252,7 @@ static int setattr(struct tree *t, const struct caller *who, struct node n, uint
 		rc = tree_enter(t, n, file_kind(n.kind)->access_write, &in, e);
 		if (rc < 0)
 			return rc;
-		rc = set_size(t, who, n, handle, (uint64_t)to->st_size, e);
+		rc = set_size(t, who, n, handle, (uint64_t)to->st_size, &in, e);
 		tree_leave(&in);
 	}
 	return rc < 0 ? rc : attr_set(t, who, n, what, to, e);
@@ -299,11 +302,9 @@ static bool wants_write(int flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-static int check_open(struct tree *t, struct node n, int flags, struct err *e)
+static int check_open(struct tree *t, struct node n, int flags, struct inside *ret, struct err *e)
 {
 	const struct file_kind *k = file_kind(n.kind);
-	struct inside in;
-	int rc;
 
 	if (!k->ops)
 		return err_set(e, -EISDIR, "it is a directory");
@@ -312,10 +313,7 @@ static int check_open(struct tree *t, struct node n, int flags, struct err *e)
 	if (wants_write(flags) && t->options.read_only && k->ops->control &&
 	    k->access_write != TENANT_READ)
 		return err_set(e, -EROFS, "the filesystem is mounted read-only");
-	rc = tree_enter(t, n, wants_write(flags) ? k->access_write : k->access_read, &in, e);
-	if (rc == 0)
-		tree_leave(&in);
-	return rc;
+	return tree_enter(t, n, wants_write(flags) ? k->access_write : k->access_read, ret, e);
 }
 
 /* A file that is opened for writing too may have nothing to be read yet. */
@@ -359,11 +357,16 @@ static int open_handle(struct tree *t, const struct caller *who, struct handle *
 int tree_open_node(struct tree *t, const struct caller *who, struct node n, int flags,
                    uint64_t *ret_handle, struct err *e)
 {
+	struct inside in;
 	struct handle *h;
-	int rc = check_open(t, n, flags, e);
+	int rc = check_open(t, n, flags, &in, e);
 
+	if (rc < 0)
+		return rc;
+	rc = handles_open(t->handles, ret_handle, &h, e);
 	if (rc == 0)
-		rc = handles_open(t->handles, ret_handle, &h, e);
+		access_opened(t, who, h, &in);
+	tree_leave(&in);
 	if (rc < 0)
 		return rc;
 	h->node = n;
@@ -421,9 +424,11 @@ static int read_locked(struct tree *t, const struct caller *who, struct handle *
 
 	if (rc < 0)
 		return rc;
-	rc = restore(t, h, e);
+	rc = access_check(t, who, h, &in, e);
+	if (rc == 0)
+		rc = restore(t, h, e);
 	if (rc < 0) {
-		; /* what it was is not known yet */
+		; /* not any more, or what it was is not known yet */
 	} else if (h->ops->read) {
 		rc = h->ops->read(t, who, h, off, n, ret, e);
 	} else if (off < h->snapshot.len) {
@@ -489,9 +494,11 @@ static long write_locked(struct tree *t, const struct caller *who, struct handle
 	rc = tree_enter(t, h->node, file_kind(h->node.kind)->access_write, &in, e);
 	if (rc < 0)
 		return rc;
-	rc = restore(t, h, e);
+	rc = access_check(t, who, h, &in, e);
+	if (rc == 0)
+		rc = restore(t, h, e);
 	if (rc < 0)
-		; /* what it was is not known yet */
+		; /* not any more, or what it was is not known yet */
 	else if (h->ops->write)
 		rc = h->ops->write(t, who, h, off, p, n, e);
 	else if (h->ops->control)
@@ -526,6 +533,21 @@ long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint6
  * Not refused by a status here: what is committed asks for itself, and closing a file that was
  * only read is always fine.
  */
+static int flush_locked(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	struct inside in;
+	int rc = tree_enter(t, h->node, TENANT_ADMIN, &in, NULL);
+
+	if (rc == 0) { /* else it is gone, which its ops tell */
+		rc = access_check(t, who, h, &in, e);
+		tree_leave(&in);
+		if (rc < 0)
+			return rc;
+	}
+	rc = restore(t, h, e);
+	return rc < 0 ? rc : h->ops->flush(t, who, h, e);
+}
+
 int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 {
 	struct handle *h = handles_get(t->handles, handle);
@@ -539,9 +561,7 @@ int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 		return 0;
 	acts_begin();
 	mutex_lock(&h->lock);
-	rc = restore(t, h, &e);
-	if (rc == 0)
-		rc = h->ops->flush(t, who, h, &e);
+	rc = flush_locked(t, who, h, &e);
 	again = h->failed;
 	h->failed = rc < 0;
 	mutex_unlock(&h->lock);

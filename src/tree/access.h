@@ -1,0 +1,24 @@
+/*
+ * access.h: whether what is open may still be used. Private to src/tree.
+ *
+ * The kernel asks owner and mode when a file is opened, and not again. Here a chmod or chown of a
+ * tenant, a collection, tenants/ or metrics/ holds for what is open, too, as it does where files
+ * are a server's (RFC 1813, 4.4): whoever could not open it any more gets -EACCES. Asked is whether
+ * the user could who opened it, so a descriptor that was handed on goes on.
+ */
+#ifndef RV_TREE_ACCESS_H
+#define RV_TREE_ACCESS_H
+
+#include "tree/file.h"
+
+/* h was opened by who just now. */
+void access_opened(struct tree *t, const struct caller *who, struct handle *h,
+                   const struct inside *in);
+/*
+ * Before each use of a handle; in: its tenant, entered, or empty. Costs a comparison unless an owner
+ * or mode was changed since. -EACCES.
+ */
+int access_check(struct tree *t, const struct caller *who, struct handle *h,
+                 const struct inside *in, struct err *e);
+
+#endif
