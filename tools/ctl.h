@@ -22,6 +22,8 @@ int ctl_export(int argc, char **argv);
 int ctl_repair(int argc, char **argv);
 int ctl_upgrade(int argc, char **argv);
 int ctl_quota(int argc, char **argv);
+int ctl_status(int argc, char **argv);
+int ctl_top(int argc, char **argv);
 
 /* ---- the command line ---- */
 

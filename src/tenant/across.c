@@ -1,5 +1,5 @@
 /*
- * across.c: one query for every tenant: the k nearest of all, and the list of tenants.
+ * across.c: one query for every tenant: the k nearest of all.
  *
  * Tenants are asked one after the other, in the order of their numbers, each as if somebody
  * had touched it: its store opens, and closes again by least use. One that is known to be empty is
@@ -436,77 +436,4 @@ int tenants_search(struct tenants *ts, const struct query *q, size_t n_before, s
 		ranking_release(&s.rankings[m]);
 	mem_free(like);
 	return rc;
-}
-
-/* ---- the list ---- */
-
-struct line {
-	char name[LIMIT_NAME + 1];
-	enum tenant_status status;
-	uint64_t last_access_s, vectors, bytes, collections, near_s;
-	double utilization;
-};
-
-struct lines {
-	struct line *at;
-	size_t n, cap;
-	bool failed;
-};
-
-static void add_line(void *ctx, const struct survey *s)
-{
-	struct lines *ls = ctx;
-	struct line *more;
-
-	if (s->is_shared)
-		return;
-	if (ls->n == ls->cap) {
-		ls->cap = ls->cap ? 2 * ls->cap : 256;
-		more = mem_resize(ls->at, ls->cap, sizeof(*more));
-		if (!more) {
-			ls->failed = true;
-			ls->cap = ls->n;
-			return;
-		}
-		ls->at = more;
-	}
-	ls->at[ls->n] = (struct line){ .status = s->info.status,
-		                       .last_access_s = s->activity.last_access_s,
-		                       .vectors = s->f.vectors,
-		                       .bytes = s->f.bytes,
-		                       .collections = s->f.collections,
-		                       .utilization = s->utilization,
-		                       .near_s = s->near_s };
-	memcpy(ls->at[ls->n++].name, s->info.name, sizeof(s->info.name));
-}
-
-static int newest_first(const void *a, const void *b)
-{
-	const struct line *x = a, *y = b;
-
-	if (x->last_access_s != y->last_access_s)
-		return x->last_access_s > y->last_access_s ? -1 : 1;
-	return strcmp(x->name, y->name);
-}
-
-int tenants_list(struct tenants *ts, struct buf *ret, struct err *e)
-{
-	struct lines ls = { 0 };
-
-	if (tenants_survey(ts, add_line, &ls) < 0 || ls.failed) {
-		mem_free(ls.at);
-		return err_nomem(e);
-	}
-	if (ls.n > 0)
-		qsort(ls.at, ls.n, sizeof(*ls.at), newest_first);
-	for (size_t i = 0; i < ls.n; i++)
-		buf_addf(ret,
-		         "%s last_access_s=%" PRIu64 " status=%s vectors=%" PRIu64 " bytes=%" PRIu64
-		         " collections=%" PRIu64 " quota_utilization=%.3f near_quota_s=%" PRIu64
-		         "\n",
-		         ls.at[i].name, ls.at[i].last_access_s, tenant_status_name(ls.at[i].status),
-		         ls.at[i].vectors, ls.at[i].bytes, ls.at[i].collections,
-		         ls.at[i].utilization, ls.at[i].near_s);
-	mem_free(ls.at);
-	return 0;
 }

@@ -141,7 +141,7 @@ ask() { # QUERY
     remount
     cd "$MNT/tenants"
     run cat "$MNT/all/tenants"
-    assert_line --index 0 --regexp '^a last_access_s=0 status=active vectors=2 bytes=[1-9][0-9]* collections=0 quota_utilization=0.000 near_quota_s=0$'
+    assert_line --index 0 --regexp '^a last_access_s=0 status=active vectors=2 bytes=[1-9][0-9]* .* max_vectors=max .* total_inserts=2 .* integrity=unverified$'
     echo "1 0 0" > c/query
     run cat "$MNT/all/tenants"
     assert_line --index 0 --regexp '^c last_access_s=[1-9][0-9]* status=active vectors=1 '

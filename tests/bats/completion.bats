@@ -71,6 +71,7 @@ END
     assert_equal "$(offers ruvector-bench index --metric '')" "cosine ip l2"
     assert_equal "$(offers ruvector-bench mount --form tw)" two-files
     assert_equal "$(offers ruvector-embed -f j)" jsonl
+    assert_equal "$(offers ruvectorctl status --sort '')" "bytes errors full inserts last name queries vectors"
     options=$(ruvectorfs --help | sed -n 's/^  -o \([a-z_]*=\{0,1\}\).*/\1/p' | sort | xargs)
     assert_equal "$(offers ruvectorfs -o '')" "$options"
     assert_equal "$(offers ruvectorfs -o allow_other,ti)" "allow_other,tier="

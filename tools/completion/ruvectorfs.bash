@@ -52,6 +52,8 @@ _ruvectorfs_value() { # CMD PREVIOUS
     *:--quantization) _ruvectorfs_words auto none 4bit ;;
     *ruvector-bench:--form) _ruvectorfs_words held two-files batch npy json ;;
     *ruvector-embed:-f | *ruvector-embed:--format) _ruvectorfs_words text jsonl fvecs ;;
+    ruvectorctl:-s | ruvectorctl:--sort)
+        _ruvectorfs_words name vectors bytes full queries inserts errors last ;;
     *ruvectorfs:-o) _ruvectorfs_comma_list ruvectorfs ;;
     *:--root | *:--out) _ruvectorfs_directories ;;
     *:--base | *:--query | *:--truth | *:--distance | *:--vectors) [[ $1 == *embed ]] || _ruvectorfs_files ;;
