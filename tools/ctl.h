@@ -22,6 +22,7 @@ int ctl_export(int argc, char **argv);
 int ctl_repair(int argc, char **argv);
 int ctl_upgrade(int argc, char **argv);
 int ctl_quota(int argc, char **argv);
+int ctl_import(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 int ctl_top(int argc, char **argv);
 
@@ -89,6 +90,7 @@ struct ctl_progress {
 	const char *what;  /* is done: "verifying" */
 	const char *unit;  /* "vectors", or "bytes", which are shown in MB */
 	uint64_t total;    /* 0: not known */
+	uint64_t from;     /* was done when it began: not counted in the rate */
 	uint64_t start_ns; /* set by the first show, as the next two */
 	uint64_t shown_ns;
 	bool drawn;

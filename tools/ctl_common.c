@@ -294,7 +294,7 @@ static void add_bar(struct buf *b, double share)
 static void draw(struct ctl_progress *p, uint64_t done, uint64_t now)
 {
 	double seconds = (double)(now - p->start_ns) / 1e9;
-	double rate = seconds > 0 ? (double)done / seconds : 0;
+	double rate = seconds > 0 && done > p->from ? (double)(done - p->from) / seconds : 0;
 	struct buf b BUF_AUTO = BUF_INIT;
 
 	buf_addf(&b, "%s  ", p->what);

@@ -21,6 +21,7 @@ static const struct subcommand {
 	{ "upgrade", ctl_upgrade, "let a mount go on with the program that is installed now" },
 	{ "export", ctl_export, "write a collection to one file of vectors" },
 	{ "quota", ctl_quota, "tell who is near a limit, raise limits by a rule" },
+	{ "import", ctl_import, "insert the vectors of files, and go on after an interruption" },
 	{ "status", ctl_status, "print the tenants of a mount, with bars for their limits" },
 	{ "top", ctl_top, "the same, again and again" },
 };

@@ -25,10 +25,6 @@
 
 /* ---- names ---- */
 
-static const char *const endings[] = {
-	".txt", ".text", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".npy", ".fvecs", ".bvecs",
-};
-
 /* rsync writes to .NAME.XXXXXX and renames; such a file's vectors are named after NAME. */
 static size_t strip_temporary(const char **name, size_t n)
 {
@@ -44,17 +40,6 @@ static size_t strip_temporary(const char **name, size_t n)
 	return n - 8;
 }
 
-static size_t strip_ending(const char *name, size_t n)
-{
-	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
-		size_t len = strlen(endings[i]);
-
-		if (n > len && memcmp(name + n - len, endings[i], len) == 0)
-			return n - len;
-	}
-	return n;
-}
-
 /*
  * A vector's own file is named by its ID, whatever that looks like, and its content tells its
  * format.
@@ -66,7 +51,7 @@ static int set_names(struct intake *in, struct buf *ret_name, struct err *e)
 
 	if (!in->o.one_vector) {
 		n = strip_temporary(&name, n);
-		stem = strip_ending(name, n);
+		stem = vector_stem_length(name, n);
 		buf_add(ret_name, name, n);
 	}
 	if (stem > LIMIT_ID)

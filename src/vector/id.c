@@ -1,5 +1,6 @@
 /*
- * id.c: what a vector may be called. An ID becomes a file's name in vectors/, so it must be one.
+ * id.c: what a vector may be called. An ID becomes a file's name in vectors/, so it must be one; and
+ * it is made of the name of a file in ingest/, where there is none.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -56,4 +57,20 @@ int vector_id_check(const char *id, size_t n, struct err *e)
 			               (unsigned)c, i + 1);
 	}
 	return 0;
+}
+
+size_t vector_stem_length(const char *name, size_t n)
+{
+	static const char *const endings[] = {
+		".txt",    ".text", ".csv",   ".tsv",   ".json",  ".jsonl",
+		".ndjson", ".npy",  ".fvecs", ".bvecs", ".ivecs",
+	};
+
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+		size_t len = strlen(endings[i]);
+
+		if (n > len && memcmp(name + n - len, endings[i], len) == 0)
+			return n - len;
+	}
+	return n;
 }

@@ -328,6 +328,11 @@ uint64_t reader_records(const struct reader *r)
 	return r->n_records;
 }
 
+void reader_allow_ivecs(struct reader *r)
+{
+	r->allow_ivecs = true;
+}
+
 void reader_set_first_position(struct reader *r, uint64_t position)
 {
 	r->first_position = position;

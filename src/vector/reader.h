@@ -18,8 +18,8 @@
 
 /* Pointers are valid during the sink's call only. */
 struct record {
-	const char *id; /* NULL: by position */
-	size_t id_len; /* checked by vector_id_check */
+	const char *id;       /* NULL: by position */
+	size_t id_len;        /* checked by vector_id_check */
 	uint64_t position;    /* of the record in the stream, from 0 */
 	const float *v;       /* dim finite floats */
 	size_t dim;           /* 1 to LIMIT_DIMENSION */
@@ -46,7 +46,8 @@ enum reader_format {
 	READER_JSON,
 	READER_NPY,
 	READER_FVECS,
-	READER_BVECS
+	READER_BVECS,
+	READER_IVECS
 };
 
 struct reader;
@@ -77,8 +78,19 @@ bool reader_waits(const struct reader *r);
 enum reader_format reader_format(const struct reader *r); /* UNKNOWN while too few bytes came */
 /* complete ones given to the sink, the tail's not counted */
 uint64_t reader_records(const struct reader *r);
+/*
+ * Before the first feed: takes .ivecs, too. Such files usually hold neighbours' numbers, so nobody gets
+ * them as vectors who did not ask for it.
+ */
+void reader_allow_ivecs(struct reader *r);
 /* before the first feed; appending goes on there */
 void reader_set_first_position(struct reader *r, uint64_t position);
+
+/*
+ * How much of a file's name its vectors without an ID are named after: all but one of the endings
+ * .txt .text .csv .tsv .json .jsonl .ndjson .npy .fvecs .bvecs .ivecs.
+ */
+size_t vector_stem_length(const char *name, size_t n);
 
 /* The name a vector may have. -EINVAL with a sentence. */
 int vector_id_check(const char *id, size_t n, struct err *e);

@@ -65,6 +65,7 @@ struct reader {
 	struct err failed; /* code 0: nothing failed yet */
 	bool carry_given;  /* reader_take returned it: it is no longer wanted */
 	bool tail_taken;
+	bool allow_ivecs;
 
 	uint64_t first_position;
 	uint64_t n_records; /* complete ones */
@@ -84,6 +85,7 @@ extern const struct reader_ops reader_json;
 extern const struct reader_ops reader_npy;
 extern const struct reader_ops reader_fvecs;
 extern const struct reader_ops reader_bvecs;
+extern const struct reader_ops reader_ivecs;
 
 /*
  * 1: *ret is what the n > 0 bytes are; 0: they may still be several things; -EINVAL: something

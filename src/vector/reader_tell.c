@@ -44,11 +44,14 @@ static bool is_text(const char *p, size_t n)
 
 static bool is_vecs_name(const struct reader *r)
 {
-	return reader_name_ends(r, ".fvecs") || reader_name_ends(r, ".bvecs");
+	return reader_name_ends(r, ".fvecs") || reader_name_ends(r, ".bvecs") ||
+	       (r->allow_ivecs && reader_name_ends(r, ".ivecs"));
 }
 
 static const struct reader_ops *vecs_ops(const struct reader *r)
 {
+	if (reader_name_ends(r, ".ivecs"))
+		return &reader_ivecs;
 	return reader_name_ends(r, ".bvecs") ? &reader_bvecs : &reader_fvecs;
 }
 
@@ -114,7 +117,7 @@ int reader_tell(const struct reader *r, const char *p, size_t n, const struct re
 	if (may_be_vecs(r, p, n))
 		return 0;
 	if (n >= 4 && ((p[2] == 0 && p[3] == 0) || (is_vecs_name(r) && !is_text(p, 4)))) {
-		if (reader_name_ends(r, ".ivecs"))
+		if (reader_name_ends(r, ".ivecs") && !r->allow_ivecs)
 			return err_set(e, -EINVAL,
 			               "an .ivecs file holds neighbours' numbers, no vectors");
 		*ret = vecs_ops(r);

@@ -1,6 +1,6 @@
 /*
- * reader_vecs.c: the TexMex formats .fvecs and .bvecs: rows of a little-endian int32 dimension
- * and its values, floats or bytes. http://corpus-texmex.irisa.fr/
+ * reader_vecs.c: the TexMex formats .fvecs, .bvecs and .ivecs: rows of a little-endian int32
+ * dimension and its values, floats, bytes or whole numbers. http://corpus-texmex.irisa.fr/
  */
 #include <endian.h>
 #include <errno.h>
@@ -39,6 +39,23 @@ static int row_begin(struct reader *r, const char *p, struct err *e)
 	return 0;
 }
 
+/* Whole numbers that a float has exactly: all up to 2^24, some beyond. */
+static int take_whole(struct reader *r, const char *p, struct err *e)
+{
+	for (size_t i = 0; i < r->dim; i++) {
+		uint32_t raw;
+		int32_t x;
+
+		memcpy(&raw, p + i * sizeof(raw), sizeof(raw));
+		x = (int32_t)le32toh(raw);
+		r->v[i] = (float)x;
+		if ((int64_t)r->v[i] != x)
+			return err_set(e, -EINVAL, "number %zu: %d is not exact as a 32-bit float",
+			               i + 1, x);
+	}
+	return 0;
+}
+
 static int row_end(struct reader *r, const char *p, struct err *e)
 {
 	struct record rec = { .v = r->v, .dim = r->dim };
@@ -47,6 +64,8 @@ static int row_end(struct reader *r, const char *p, struct err *e)
 	if (is_bytes(r)) {
 		for (size_t i = 0; i < r->dim; i++)
 			r->v[i] = (unsigned char)p[i];
+	} else if (r->ops == &reader_ivecs) {
+		rc = take_whole(r, p, e);
 	} else {
 		rc = reader_take_floats(r, p, e);
 	}
@@ -97,6 +116,13 @@ const struct reader_ops reader_fvecs = {
 
 const struct reader_ops reader_bvecs = {
 	.format = READER_BVECS,
+	.feed = vecs_feed,
+	.tail = vecs_tail,
+	.waits = vecs_waits,
+};
+
+const struct reader_ops reader_ivecs = {
+	.format = READER_IVECS,
 	.feed = vecs_feed,
 	.tail = vecs_tail,
 	.waits = vecs_waits,

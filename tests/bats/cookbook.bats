@@ -147,6 +147,7 @@ def read_index(path):
 END
     : > items.faiss
     printf '\2\0\0\0\0\0\200\077\0\0\0\0\2\0\0\0\0\0\0\0\0\0\200\077' > base.fvecs
+    printf '\2\0\0\0\12\0\0\0\24\0\0\0\2\0\0\0\36\0\0\0\50\0\0\0' > numbers.ivecs
     recipe "From FAISS"
     run cat "$MNT/tenants/acme/vectors/items:2"
     assert_output '{"id":"items:2","vector":[4,5]}'

@@ -202,6 +202,7 @@ examples_of() { # FILE
     cp /dev/stdin "$MNT/tenants/acme/ingest/a" <<< "1 2 3"
     umount_fs
     cd "$BATS_TEST_TMPDIR" || return
+    /usr/bin/python3 -c 'import numpy; numpy.save("vectors.npy", numpy.eye(4))'
     examples_of ruvectorctl.1 > examples
     run play_in_bash < examples
     assert_success
@@ -210,6 +211,12 @@ examples_of() { # FILE
     assert_output "1 tenants, 1 collections, 1 vectors: no damage"
     said 'ruvectorctl restore'
     assert_output "1 tenants, 1 collections, 1 vectors: no damage"
+    said 'ruvectorctl import --make vectors'
+    assert_output --regexp '^vectors.npy: 4 vectors in '
+    said 'ruvectorctl status'
+    assert_line --regexp '^big +active +4 '
+    said 'ruvectorctl top'
+    assert_equal "$(grep -c '^big ' <<< "$output")" 2
     end_of_tour
 }
 

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/limits.h"
@@ -596,6 +597,51 @@ static void bad_vecs(void **state)
 	       "Invalid argument: record 1: number 2: inf is not finite\n");
 }
 
+/* Only for who asks for it. */
+static void ivecs(void **state)
+{
+	static const struct {
+		const char *name;
+		int32_t numbers[3];
+		const char *want;
+	} cases[] = {
+		{ "a.ivecs", { -16777216, 16777216, 7 }, "0 -1.67772e+07 1.67772e+07 7\n" },
+		{ "A.IVECS", { 0, INT32_MIN, 1 << 30 }, "0 0 -2.14748e+09 1.07374e+09\n" },
+		{ "a.ivecs", { 1, 2, 16777217 }, "record 1: number 3: 16777217 is not exact" },
+		{ "a.ivecs", { INT32_MAX, 2, 3 }, "record 1: number 1: 2147483647 is not exact" },
+		{ "a", { 1, 2, 3 }, "0 1.4013e-45 2.8026e-45 4.2039e-45\n" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		BUF_AUTO struct buf b = BUF_INIT;
+		struct seen s = { BUF_INIT, 0 };
+		struct reader *r = reader(cases[i].name, &s);
+		struct err e = { 0 };
+
+		reader_allow_ivecs(r);
+		add_row(&b, 3, cases[i].numbers, sizeof(cases[i].numbers));
+		if (feed(r, b.data, b.len, &e) < 0)
+			buf_adds(&s.page, e.text);
+		buf_addc(&s.page, '\0');
+		assert_memory_equal(s.page.data, cases[i].want, strlen(cases[i].want));
+		buf_release(&s.page);
+		reader_free(r);
+	}
+}
+
+static void stems(void **state)
+{
+	static const char *const names[][2] = {
+		{ "a.npy", "a" },     { "a.tar.jsonl", "a.tar" }, { "a.txt.csv", "a.txt" },
+		{ "a.ivecs", "a" },   { ".npy", ".npy" },         { "a.gz", "a.gz" },
+		{ "a.NPY", "a.NPY" }, { "txt", "txt" },           { "", "" },
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_int_equal(vector_stem_length(names[i][0], strlen(names[i][0])),
+		                 strlen(names[i][1]));
+}
+
 /* ---- limits, tails, errors that stick ---- */
 
 static void long_lines(void **state)
@@ -929,6 +975,8 @@ int main(void)
 		cmocka_unit_test(a_sink_that_succeeds_does_not_fail),
 		cmocka_unit_test(records_do_not_wait),
 		cmocka_unit_test(ids),
+		cmocka_unit_test(ivecs),
+		cmocka_unit_test(stems),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
