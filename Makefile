@@ -33,6 +33,8 @@ RV_LDFLAGS += $(if $(COVERAGE),--coverage)
 # pkg-config is asked when a recipe needs it, so that `make deps` and `make help` work without it. fuse3 always has a flag.
 PKG_CFLAGS = $(or $(shell pkg-config --cflags $(LIBS)),$(error libraries are missing ($(LIBS)): `make deps` installs them))
 PKG_LIBS = $(shell pkg-config --libs $(LIBS))
+CURL_CFLAGS = $(if $(shell pkg-config --exists libcurl && echo yes),$(shell pkg-config --cflags libcurl),$(error libcurl is missing: `make deps` installs it))
+CURL_LIBS = $(shell pkg-config --libs libcurl)
 
 MACHINE := $(shell uname -m)
 ISA_x86_64 := avx2 avx512
@@ -51,7 +53,9 @@ LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 LIB := $(BUILD)/libruvectorfs.a
 MOUNT_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(wildcard mount/*.c))
 TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/ruvector*.c))
-TOOL_OBJ := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(wildcard tools/*.c)))
+# libcurl is for the one that asks services; it alone gets it.
+REMOTE_OBJ := $(BUILD)/tools/remote.o
+TOOL_OBJ := $(filter-out $(REMOTE_OBJ),$(patsubst %.c,$(BUILD)/%.o,$(filter-out $(TOOLS:%=tools/%.c),$(wildcard tools/*.c))))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 PROGRAMS := $(if $(MOUNT_OBJ),$(BIN)/ruvectorfs) $(TOOLS:%=$(BIN)/%)
 
@@ -88,6 +92,10 @@ $(BIN)/ruvectorfs: $(MOUNT_OBJ) $(LIB)
 $(TOOLS:%=$(BIN)/%): $(BIN)/%: $(BUILD)/tools/%.o $(TOOL_OBJ) $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
+
+$(REMOTE_OBJ): PKG_CFLAGS += $(CURL_CFLAGS)
+$(BIN)/ruvector-embed: $(REMOTE_OBJ)
+$(BIN)/ruvector-embed: PKG_LIBS += $(CURL_LIBS)
 
 $(UNIT:%=$(BUILD)/tests/unit/%): %: %.o $(LIB)
 	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS) -lcmocka

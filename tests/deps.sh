@@ -2,7 +2,7 @@
 # Installs what is missing to build and, with "test", to test. Says nothing when nothing is missing.
 set -eu
 
-build="make gcc libc6-dev pkg-config libfuse3-dev fuse3 libsqlite3-dev libsimde-dev libjansson-dev"
+build="make gcc libc6-dev pkg-config libfuse3-dev fuse3 libsqlite3-dev libsimde-dev libjansson-dev libcurl4-openssl-dev"
 test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc gnuplot-nox zsh curl jq python3-numpy"
 
 # Packages that another one stands in for.
@@ -13,6 +13,7 @@ is_there() {
     attr) command -v setfattr > /dev/null && return ;;
     procps) command -v ps > /dev/null && return ;;
     gnuplot-nox) command -v gnuplot > /dev/null && return ;;
+    libcurl4-openssl-dev) command -v pkg-config > /dev/null && pkg-config --exists libcurl && return ;;
     fuse3) command -v fusermount3 > /dev/null && return ;;
     esac
     dpkg-query -W -f '${Status}\n' "$1" 2> /dev/null | grep -q 'ok installed$'
@@ -30,7 +31,7 @@ packages=$build
 [ "${1:-}" != test ] || packages="$build $test"
 
 if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
-    for lib in fuse3 sqlite3 jansson; do
+    for lib in fuse3 sqlite3 jansson libcurl; do
         if ! pkg-config --exists "$lib" 2> /dev/null; then
             echo "deps: this system has no apt-get: install by its own means what these Debian packages hold: $packages" >&2
             exit 1

@@ -10,12 +10,14 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "tools/idf.h"
 
 #define EMBED_DIM 512
 
 struct embedder;
 
-int embedder_new(size_t dim, struct embedder **ret, struct err *e);
+/* idf: what words weigh, outlives it; NULL: all the same. Common English ones weigh nothing. */
+int embedder_new(size_t dim, const struct idf *idf, struct embedder **ret, struct err *e);
 void embedder_free(struct embedder *em); /* NULL allowed */
 /* ret: dim floats of length 1 (but for rounding to 5 decimals), never all zero. -ENOMEM. */
 int embed_text(struct embedder *em, const char *s, size_t n, float *ret, struct err *e);

@@ -93,6 +93,42 @@ for i in 0, 1:
     assert_output "$(ruvector-embed -d 7 texts | awk '{ for (i = 1; i <= NF; i++) printf "%.5f%s", $i, i < NF ? " " : "\n" }')"
 }
 
+@test "--learn: how rare words are, which --weights goes by" {
+    for i in $(seq 20); do
+        echo "the server package $i of a SERVER"
+    done > corpus
+    printf 'x\tzebra package\ny\tthe Zebra ÄRGER server\nz\tärger\n' > ids
+    ruvector-embed --learn corpus - < <(cut -f 2 ids) > weights
+    assert_equal "$(head -n 1 weights)" "documents 23"
+    assert_equal "$(tail -n +2 weights | paste -sd ,)" $'21\tpackage,21\tserver,21\tthe,20\ta,20\tof,2\tzebra,2\tärger'
+    ruvector-embed --learn -i ids | cmp - <(printf 'documents 3\n2\tzebra\n2\tärger\n')
+    # a rare word decides, a frequent one does not
+    ruvector-embed -w weights -q 'zebra server' > query
+    ruvector-embed -w weights <<< $'the zebra\nserver package' > both
+    awk 'NR == 1 { split($0, q); next } { s = 0; for (i = 1; i <= NF; i++) s += $i * q[i]; print s }' query both > sums
+    awk 'NR == 1 { a = $1 } NR == 2 { exit !(a > 2 * $1) }' sums
+    refute [ "$(ruvector-embed -q 'zebra server')" = "$(< query)" ]
+    run ruvector-embed -d 4 -w weights -q 'zebra server'
+    assert_output "0.17089 -0.51283 0.12535 -0.83192"
+}
+
+@test "weights that are none are refused with their line" {
+    for bad in '' 'documents 0' 'words 3' $'documents 3\nzebra' $'documents 3\n4\tzebra' $'documents 3\n2\t...'; do
+        printf '%s\n' "$bad" > weights
+        run ruvector-embed -w weights -q x
+        assert_failure 1
+        assert_output --partial "weights: line "
+    done
+    : > weights
+    run ruvector-embed -w weights -q x
+    assert_failure 1
+    assert_output --partial "weights: it is empty"
+    run ruvector-embed -w missing -q x
+    assert_output --partial "missing: No such file"
+    run bash -c 'echo a b | ruvector-embed --learn > /dev/full'
+    assert_failure 1
+}
+
 @test "no text is without a direction" {
     for text in '' '   ' '...' 'the' '\xff\xfe'; do
         run ruvector-embed -d 4 -q "$(printf "$text")"
@@ -139,5 +175,5 @@ for i in 0, 1:
     run ruvector-embed --help
     assert_success
     assert_output --partial "usage: ruvector-embed"
-    assert_output --partial "embedding model gives better vectors"
+    assert_output --partial "an embedding model gives"
 }

@@ -194,6 +194,8 @@ examples_of() { # FILE
     assert_success
     said 'to pack a file'
     assert_output --regexp $'^a\t'
+    said "-q 'bread'"
+    assert_output --regexp $'^b\t'
 }
 
 @test "EXAMPLES of ruvectorctl(1)" {

@@ -1,0 +1,97 @@
+"""A stand-in for an embedding service on 127.0.0.1, in OpenAI's protocol (/v1/embeddings) and Ollama's (/api/embed).
+
+    embeddings.py PORT_FILE LOG [BEHAVIOUR...]
+
+The vector of a text is made of its letters. Each request takes the next BEHAVIOUR, and after the last one all is well:
+  N         is answered with the HTTP status N and an error
+  N:S       and Retry-After: S
+  drop      the connection is closed without an answer
+  reverse   the elements come in the other order
+  small     413 for more than two texts, from now on
+  short     an element is missing
+  ragged    the last vector has a number less
+  nan       a vector has a string in it
+  noise     an answer that is no JSON
+  echo      401, which repeats the key that was sent
+  moved     a redirection
+LOG gets a line a request: the path, how many texts, model, dimensions, authorization.
+"""
+import http.server
+import json
+import os
+import sys
+
+behaviours = sys.argv[3:]
+small = False
+
+
+def vector(text, n):
+    v = [0.0] * n
+    for i, c in enumerate(text.encode()):
+        v[(c * 7 + i) % n] += 1 / 3
+    return v
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def reply(self, status, body, **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def fail(self, status, message, **headers):
+        self.reply(status, json.dumps({"error": {"message": message}}).encode(), **headers)
+
+    def do_POST(self):
+        global small
+        ask = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        texts = ask["input"]
+        with open(sys.argv[2], "a") as log:
+            print(self.path, len(texts), ask.get("model"), ask.get("dimensions"), self.headers["authorization"], file=log)
+        how = behaviours.pop(0) if behaviours else ""
+        if how == "small":
+            small = True
+        if how[:3].isdigit():
+            status, _, after = how.partition(":")
+            return self.fail(int(status), "come back later", **({"retry_after": after} if after else {}))
+        if how == "drop":
+            self.close_connection = True
+            return None
+        if how == "echo":
+            return self.fail(401, "no such key: " + self.headers["authorization"].split()[1] + ", is it yours?")
+        if how == "moved":
+            return self.reply(308, b"", location="/elsewhere")
+        if how == "noise":
+            return self.reply(200, b"<html>welcome</html>")
+        if small and len(texts) > 2:
+            return self.fail(413, "too many")
+        vectors = [vector(t, ask.get("dimensions", 8)) for t in texts]
+        if how == "ragged":
+            vectors[-1].pop()
+        if how == "nan":
+            vectors[0][0] = "x"
+        if self.path == "/api/embed":
+            answer = {"model": ask.get("model"), "embeddings": vectors}
+        else:
+            data = [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)]
+            if how == "reverse":
+                data.reverse()
+            if how == "short":
+                data.pop()
+            answer = {"object": "list", "data": data, "usage": {"total_tokens": 1}}
+        return self.reply(200, json.dumps(answer).encode(), content_type="application/json")
+
+    def log_message(self, *args):
+        pass
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server.daemon_threads = True
+with open(sys.argv[1] + ".new", "w") as f:
+    f.write(str(server.server_port))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+server.serve_forever()
