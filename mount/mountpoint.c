@@ -99,7 +99,7 @@ static bool is_dead(const char *path)
 {
 	struct statfs fs;
 
-	return statfs(path, &fs) < 0 && errno == ENOTCONN;
+	return statfs(path, &fs) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 static int clear_dead(const char *path, struct err *e)

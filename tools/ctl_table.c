@@ -247,7 +247,7 @@ static int no_mount(const char *dir, int rc, struct err *e)
 	if (rc == -ENOENT)
 		return err_set(e, rc, "%s: neither a mount of ruvectorfs nor a tenant's directory",
 		               dir);
-	if (rc == -ENOTCONN)
+	if (rc == -ENOTCONN || rc == -ECONNABORTED) /* the latter in its last moment */
 		return err_set(e, rc, "%s: the filesystem has ended; mount it again", dir);
 	return err_set(e, rc, "%s: %s", dir, strerror(-rc));
 }
