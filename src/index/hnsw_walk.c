@@ -94,6 +94,7 @@ static bool begin_hop(const struct hnsw_walk *w, struct hop *hop)
 	prefetch_next(w);
 	hop->n = w->hops->unseen(hnsw_row(w->h, slot, w->level), hnsw_row_stride(w->h, w->level),
 	                         w->s->seen, &ahead, hop->slots);
+	hnsw_scratch_note(w->s, hop->slots, hop->n);
 	return true;
 }
 

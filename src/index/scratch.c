@@ -21,6 +21,7 @@ static size_t seen_words(uint32_t n_slots)
 static size_t scratch_bytes(const struct scratch *s)
 {
 	return sizeof(*s) + seen_words(s->n_slots) * sizeof(*s->seen) +
+	       SCRATCH_MARKED_MAX * sizeof(*s->marked) +
 	       (s->beam.room + s->nearest.room) * sizeof(*s->beam.at) +
 	       s->candidates.room * 3 * sizeof(uint32_t) + s->detour_peak * sizeof(*s->detour.at) +
 	       s->code_bytes;
@@ -48,6 +49,7 @@ static void scratch_free(struct scratch *s)
 	if (s->detour.at)
 		unmap_detour(s);
 	mem_free(s->seen);
+	mem_free(s->marked);
 	mem_free(s->beam.at);
 	mem_free(s->nearest.at);
 	free_candidates(&s->candidates);
@@ -66,13 +68,14 @@ static struct scratch *scratch_new(const struct scratch_pool *p)
 
 	if (!s)
 		return NULL;
+	s->marked = mem_alloc(SCRATCH_MARKED_MAX, sizeof(*s->marked));
 	s->slots = mem_alloc(p->row_max + HOP_LANES, sizeof(*s->slots));
 	s->keys = mem_alloc(p->row_max + HOP_LANES, sizeof(*s->keys));
 	s->good = mem_alloc(p->row_max + HOP_LANES, sizeof(*s->good));
 	s->row = mem_alloc(p->row_max, sizeof(*s->row));
 	s->picks = mem_alloc((size_t)p->n_levels * p->row_max, sizeof(*s->picks));
 	s->code_bytes = code_query_bytes(p->code_width);
-	if (s->slots && s->keys && s->good && s->row && s->picks &&
+	if (s->marked && s->slots && s->keys && s->good && s->row && s->picks &&
 	    (p->code_width == 0 || code_query_init(&s->code, p->code_width, NULL) == 0))
 		return s;
 	scratch_free(s);
@@ -88,10 +91,12 @@ static bool make_room_for_slots(struct scratch *s, uint32_t n_slots)
 	seen = mem_alloc_aligned(64, seen_words(n_slots), sizeof(*seen));
 	if (!seen)
 		return false;
+	memset(seen, 0, seen_words(n_slots) * sizeof(*seen));
 	if (s->detour.at)
 		unmap_detour(s);
 	mem_free(s->seen);
 	s->seen = seen;
+	s->n_marked = 0;
 	s->n_slots = n_slots;
 	return true;
 }
@@ -204,7 +209,16 @@ void hnsw_scratch_put(struct scratch_pool *p, struct scratch *s)
 	mutex_unlock(&p->lock);
 }
 
+/* Storing a word anywhere takes as long as clearing eight that follow one another. */
 void hnsw_scratch_clear_seen(struct scratch *s)
 {
-	memset(s->seen, 0, seen_words(s->n_slots) * sizeof(*s->seen));
+	size_t n_words = seen_words(s->n_slots);
+
+	if (s->n_marked <= SCRATCH_MARKED_MAX && s->n_marked < n_words / 8) {
+		for (uint32_t i = 0; i < s->n_marked; i++)
+			s->seen[s->marked[i] / 32] = 0;
+	} else {
+		memset(s->seen, 0, n_words * sizeof(*s->seen));
+	}
+	s->n_marked = 0;
 }

@@ -4,8 +4,8 @@
  *
  * A scratch belongs to one thread between hnsw_scratch_get and hnsw_scratch_put. The pool keeps
  * as many as there were walks at once. The set of slots seen is a bitmap: an eighth of a byte a
- * slot stays in the cache where a table of stamps would not, and clearing it before a walk
- * costs microseconds even at a million slots.
+ * slot stays in the cache where a table of stamps would not. Before a walk it is cleared: where it
+ * is long and the walk before was short, only the words that that one touched.
  */
 #ifndef RV_INDEX_SCRATCH_H
 #define RV_INDEX_SCRATCH_H
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/lock.h"
 #include "index/beam.h"
@@ -31,7 +32,9 @@ struct candidates {
 
 struct scratch {
 	struct scratch *next;   /* in the pool */
-	uint32_t *seen;         /* a bit a slot */
+	uint32_t *seen;         /* a bit a slot; all clear but those of marked */
+	uint32_t *marked;       /* MARKED_MAX: slots whose bits were set ... */
+	uint32_t n_marked;      /* ... beyond that counted only */
 	uint32_t n_slots;       /* that seen and detour have room for */
 	struct beam beam;       /* candidates that may be returned */
 	struct beam nearest;   /* of these, by float rows */
@@ -67,10 +70,23 @@ void hnsw_scratch_put(struct scratch_pool *p, struct scratch *s);
 
 void hnsw_scratch_clear_seen(struct scratch *s);
 
+#define SCRATCH_MARKED_MAX 4096u
+
+/* Somebody set the bits of n slots. */
+static inline void hnsw_scratch_note(struct scratch *s, const uint32_t *slots, uint32_t n)
+{
+	if (s->n_marked + n <= SCRATCH_MARKED_MAX)
+		memcpy(s->marked + s->n_marked, slots, n * sizeof(*slots));
+	s->n_marked += n;
+}
+
 /* Marks slot as seen; whether it was before. */
 static inline bool hnsw_scratch_see(struct scratch *s, uint32_t slot)
 {
-	return hop_see(s->seen, slot);
+	bool was = hop_see(s->seen, slot);
+
+	hnsw_scratch_note(s, &slot, !was);
+	return was;
 }
 
 #endif
