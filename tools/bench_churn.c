@@ -143,20 +143,6 @@ static void move_vector(struct churn *ch, uint32_t vector)
 	ch->arrived[ch->n_arrived++] = to;
 }
 
-static void *link_thread(void *arg)
-{
-	struct churn *ch = arg;
-	size_t i;
-	int rc;
-
-	while ((i = atomic_fetch_add(&ch->b.next, 1)) < ch->n_arrived) {
-		rc = hnsw_insert(ch->b.graph, ch->arrived[i], NULL);
-		if (rc < 0)
-			atomic_store(&ch->b.failed, rc);
-	}
-	return NULL;
-}
-
 static void *detach_thread(void *arg)
 {
 	struct churn *ch = arg;
@@ -188,7 +174,7 @@ static int replace(struct churn *ch, const uint32_t *vectors, uint32_t n, struct
 	ch->n_arrived = 0;
 	for (uint32_t i = 0; i < n; i++)
 		move_vector(ch, vectors[i]);
-	rc = bench_graph_threads(b, b->o.threads, link_thread, e);
+	rc = bench_graph_link(b, ch->arrived, ch->n_arrived, e);
 	if (rc < 0)
 		return rc;
 	hnsw_reparent(b->graph, 0, b->rows.n);

@@ -229,14 +229,14 @@ int bench_graph_make(struct bench_graph *b, size_t n_spare, struct err *e)
 /* The next rows, for one thread: fewer towards the end, so that all of them end together. */
 static size_t take_rows(struct bench_graph *b, size_t *begin)
 {
-	size_t n, at = atomic_load(&b->next);
+	size_t n, at = atomic_load(&b->next), end = b->n_to_link;
 
 	do {
-		n = (b->n - (at < b->n ? at : b->n)) / (4 * b->o.threads) + 1;
+		n = (end - (at < end ? at : end)) / (4 * b->o.threads) + 1;
 		n = n < ROWS_AT_ONCE ? n : ROWS_AT_ONCE;
-	} while (at < b->n && !atomic_compare_exchange_weak(&b->next, &at, at + n));
+	} while (at < end && !atomic_compare_exchange_weak(&b->next, &at, at + n));
 	*begin = at;
-	return at < b->n ? n : 0;
+	return at < end ? n : 0;
 }
 
 static int link_rows(struct bench_graph *b, struct hnsw_waiting *w, size_t begin, size_t n)
@@ -244,7 +244,7 @@ static int link_rows(struct bench_graph *b, struct hnsw_waiting *w, size_t begin
 	int rc = 0;
 
 	for (size_t i = 0; i < n; i++)
-		w[i] = (struct hnsw_waiting){ .slot = (uint32_t)(begin + i), .was = (uint32_t)i };
+		w[i] = (struct hnsw_waiting){ .slot = b->to_link[begin + i], .was = (uint32_t)i };
 	hnsw_find_places(b->graph, w, n);
 	hnsw_sort_places(w, n);
 	for (size_t i = 0; i < n && rc == 0; i++)
@@ -252,7 +252,7 @@ static int link_rows(struct bench_graph *b, struct hnsw_waiting *w, size_t begin
 	return rc;
 }
 
-static void *build_thread(void *arg)
+static void *link_thread(void *arg)
 {
 	struct bench_graph *b = arg;
 	MEM_AUTO struct hnsw_waiting *w = mem_alloc(ROWS_AT_ONCE, sizeof(*w));
@@ -261,7 +261,7 @@ static void *build_thread(void *arg)
 
 	while (rc == 0 && atomic_load(&b->failed) == 0 && (n = take_rows(b, &begin)) > 0) {
 		rc = link_rows(b, w, begin, n);
-		fprintf(stderr, "\rbuilding: %zu of %zu", begin, b->n);
+		fprintf(stderr, "\rlinked: %zu of %zu", begin, b->n_to_link);
 	}
 	if (rc < 0)
 		atomic_store(&b->failed, rc);
@@ -287,12 +287,19 @@ int bench_graph_threads(struct bench_graph *b, unsigned n, void *(*f)(void *), s
 	return rc < 0 ? err_set(e, rc, "%s", strerror(-rc)) : 0;
 }
 
+int bench_graph_link(struct bench_graph *b, const uint32_t *slots, size_t n, struct err *e)
+{
+	b->to_link = slots;
+	b->n_to_link = n;
+	return bench_graph_threads(b, b->o.threads, link_thread, e);
+}
+
 int bench_graph_fill(struct bench_graph *b, struct err *e)
 {
 	int rc;
 
 	hnsw_bulk_begin(b->graph);
-	rc = bench_graph_threads(b, b->o.threads, build_thread, e);
+	rc = bench_graph_link(b, b->slot_of, b->n, e);
 	hnsw_bulk_end(b->graph);
 	fprintf(stderr, "\rbuilt %zu vectors with %u threads\n", b->n, b->o.threads);
 	return rc;

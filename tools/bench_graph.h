@@ -54,6 +54,8 @@ struct bench_graph {
 	struct rows rows;
 	struct hnsw *graph;
 	uint64_t anonymous_before; /* what the graph and its rows are made on top of */
+	const uint32_t *to_link;   /* n_to_link slots */
+	size_t n_to_link;
 	atomic_size_t next;        /* piece of work that the next thread takes */
 	atomic_int failed;         /* -Exxx */
 	uint64_t *latencies;       /* of one pass over the queries */
@@ -67,6 +69,8 @@ int bench_graph_load(struct bench_graph *b, struct err *e);
 int bench_graph_make(struct bench_graph *b, size_t n_spare, struct err *e);
 /* Fills it, as a tenant's is filled. */
 int bench_graph_fill(struct bench_graph *b, struct err *e);
+/* Links n slots, on all threads, as those that wait in a tenant are linked. */
+int bench_graph_link(struct bench_graph *b, const uint32_t *slots, size_t n, struct err *e);
 void bench_graph_release(struct bench_graph *b); /* all zeros allowed */
 
 /* Runs f(b) on n threads, this one included, with b->next 0. -Exxx of b->failed. */

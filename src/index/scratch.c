@@ -18,6 +18,14 @@ static size_t seen_words(uint32_t n_slots)
 	return ((size_t)n_slots + 31) / 32;
 }
 
+/* Storing a word anywhere takes as long as clearing eight that follow one another. */
+static uint32_t marked_max(uint32_t n_slots)
+{
+	size_t n = seen_words(n_slots) / 8;
+
+	return n < SCRATCH_MARKED_MAX ? (uint32_t)n : SCRATCH_MARKED_MAX;
+}
+
 static size_t scratch_bytes(const struct scratch *s)
 {
 	return sizeof(*s) + seen_words(s->n_slots) * sizeof(*s->seen) +
@@ -97,6 +105,7 @@ static bool make_room_for_slots(struct scratch *s, uint32_t n_slots)
 	mem_free(s->seen);
 	s->seen = seen;
 	s->n_marked = 0;
+	s->marked_max = marked_max(n_slots);
 	s->n_slots = n_slots;
 	return true;
 }
@@ -209,12 +218,11 @@ void hnsw_scratch_put(struct scratch_pool *p, struct scratch *s)
 	mutex_unlock(&p->lock);
 }
 
-/* Storing a word anywhere takes as long as clearing eight that follow one another. */
 void hnsw_scratch_clear_seen(struct scratch *s)
 {
 	size_t n_words = seen_words(s->n_slots);
 
-	if (s->n_marked <= SCRATCH_MARKED_MAX && s->n_marked < n_words / 8) {
+	if (s->n_marked <= s->marked_max) {
 		for (uint32_t i = 0; i < s->n_marked; i++)
 			s->seen[s->marked[i] / 32] = 0;
 	} else {

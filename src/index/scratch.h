@@ -33,8 +33,9 @@ struct candidates {
 struct scratch {
 	struct scratch *next;   /* in the pool */
 	uint32_t *seen;         /* a bit a slot; all clear but those of marked */
-	uint32_t *marked;       /* MARKED_MAX: slots whose bits were set ... */
+	uint32_t *marked;       /* slots whose bits were set, up to ... */
 	uint32_t n_marked;      /* ... beyond that counted only */
+	uint32_t marked_max;    /* ... this: with more, clearing all is quicker */
 	uint32_t n_slots;       /* that seen and detour have room for */
 	struct beam beam;       /* candidates that may be returned */
 	struct beam nearest;   /* of these, by float rows */
@@ -75,7 +76,7 @@ void hnsw_scratch_clear_seen(struct scratch *s);
 /* Somebody set the bits of n slots. */
 static inline void hnsw_scratch_note(struct scratch *s, const uint32_t *slots, uint32_t n)
 {
-	if (s->n_marked + n <= SCRATCH_MARKED_MAX)
+	if (s->n_marked + n <= s->marked_max)
 		memcpy(s->marked + s->n_marked, slots, n * sizeof(*slots));
 	s->n_marked += n;
 }
