@@ -84,18 +84,30 @@ static size_t n_frames(const struct file *wal)
 	return wal->n < WAL_HEADER ? 0 : (wal->n - WAL_HEADER) / FRAME;
 }
 
-/* Behind the last frame that holds and ends a transaction. */
+/*
+ * Behind the last frame that ends a transaction. One that lacks frames counts only if another one
+ * follows: the last may be one that a power cut left half written, and nobody was told of.
+ */
 static size_t find_end(struct carve *c, bool big)
 {
-	size_t end = 0, first_bad = SIZE_MAX;
+	size_t end = 0, half = 0;
+	bool lacks = false;
 
 	for (size_t i = 0; i < n_frames(&c->wal); i++) {
-		if (!frame_holds(&c->wal, i, big))
-			first_bad = first_bad == SIZE_MAX ? i : first_bad;
-		else if (be32(c->wal.p + WAL_HEADER + i * FRAME + 4))
+		if (!frame_holds(&c->wal, i, big)) {
+			lacks = true;
+			continue;
+		}
+		if (!be32(c->wal.p + WAL_HEADER + i * FRAME + 4))
+			continue;
+		c->wal_damaged |= half > end;
+		if (lacks)
+			end = half > end ? half : end;
+		else
 			end = i + 1;
+		half = i + 1;
+		lacks = false;
 	}
-	c->wal_damaged = first_bad < end;
 	return end;
 }
 

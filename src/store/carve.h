@@ -4,7 +4,8 @@
  * Each page that holds rows is looked at by itself, in its newest version that is whole: nothing is
  * reached through other pages, so a page that is damaged takes away its own rows and no others. Of
  * the WAL every frame counts whose checksum holds, also behind one whose does not (SQLite stops at
- * the first), up to the last that ends a transaction.
+ * the first), up to the last that ends a transaction; a transaction that lacks frames counts unless
+ * it is the last.
  *
  * What is found is as it stands in the file: whether a row is what was once written is for the
  * row's own checksum to say. A page that was freed has been cleared by secure_delete. Where the
@@ -45,7 +46,7 @@ struct carve_record {
 int carve_open(const char *path, struct carve **ret, struct err *e);
 void carve_close(struct carve *c); /* NULL allowed */
 
-/* A frame of the WAL does not hold, and one behind it that ends a transaction does. */
+/* A frame of the WAL does not hold, and a whole transaction, or what is left of one, stands behind it. */
 bool carve_wal_damaged(const struct carve *c);
 
 /* Records in the order of pages. cb: 0 to go on, anything else ends it and is returned. */

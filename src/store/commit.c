@@ -11,6 +11,7 @@
  *
  * Lock order: write is taken by the leader without queue.
  */
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -141,6 +142,7 @@ static void fail_all(struct request *group, int rc, const struct err *e)
 /* Runs those that have not failed. 1: there is something to commit. */
 static int apply_group(struct store *s, struct request *group) REQUIRES(s->write)
 {
+	assert(group);
 	bool alone = !group->next;
 	int any = 0;
 
@@ -304,8 +306,8 @@ int store_append_extent(struct store *s, uint32_t cid, uint64_t batch, uint32_t 
 {
 	const struct extent_in in = { .batch = batch, .dim = dim, .rows = rows, .n = n };
 	struct coll *c = coll_live(s, cid, e);
-	struct segment *g;
-	uint64_t off;
+	struct segment *g = NULL;
+	uint64_t off = 0;
 	int rc;
 
 	if (!c)

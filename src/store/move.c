@@ -209,7 +209,7 @@ static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct
                       struct err *e) REQUIRES(s->write)
 {
 	struct block seal = { .batch = store_batch_number(s), .part = 1, .n_rows = (uint32_t)k->n };
-	uint64_t end;
+	uint64_t end = 0;
 	int rc = append_chunk(g, k, seal.batch, e);
 
 	FAULT_POINT("move.appended");

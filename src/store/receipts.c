@@ -165,7 +165,7 @@ enum change { PUT, REMOVE, RENAME };
 static int rename_locked(struct store *s, struct coll *c, const struct receipt *to, struct err *e)
 	REQUIRES(s->write)
 {
-	struct receipt r;
+	struct receipt r = { 0 };
 	int rc = receipt_load(&s->w, c->cid, to->number, &r, e);
 
 	if (rc < 0)

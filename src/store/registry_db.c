@@ -57,7 +57,7 @@ static int build(struct sql *db, struct err *e)
 
 static int check_format(struct sql *db, struct err *e)
 {
-	int64_t id, version;
+	int64_t id = 0, version = 0;
 	int rc = sql_number(db, &id, e, "PRAGMA application_id", "");
 
 	if (rc == 0)
@@ -370,7 +370,7 @@ static int add_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, str
 
 int registry_collection_number(struct registry_db *r, uint32_t tenant, uint32_t *ret, struct err *e)
 {
-	uint32_t number;
+	uint32_t number = 0;
 	int rc;
 
 	mutex_lock(&r->lock);

@@ -219,7 +219,7 @@ static int get_once(struct store *s, struct coll *c, uint32_t dim, struct row *r
                     struct err *e)
 {
 	uint64_t num = row->r.num;
-	uint32_t gen;
+	uint32_t gen = 0;
 	int rc;
 
 	mutex_lock(&s->read);
@@ -240,7 +240,7 @@ int store_get(struct store *s, uint32_t cid, uint32_t dim, uint64_t num, struct 
               struct buf *ret_bytes, struct err *e)
 {
 	struct coll *c = coll_live(s, cid, e);
-	struct row row;
+	struct row row = { 0 };
 	int rc = -EAGAIN;
 
 	if (!c)

@@ -18,10 +18,25 @@
 #include "base/crc.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "store/salvage_impl.h"
 #include "store/segment_format.h"
 
 /* ---- files ---- */
+
+/* CID.vectors.GEN */
+static bool is_segment(const char *name, uint32_t *ret_cid, uint32_t *ret_gen)
+{
+	const char *dot = strstr(name, ".vectors."), *last = dot ? strrchr(dot, '.') + 1 : NULL;
+	uint64_t cid, gen;
+
+	if (!dot || !num_parse_u64(name, (size_t)(dot - name), &cid) ||
+	    !num_parse_u64(last, strlen(last), &gen) || cid > STORE_CID_MAX || gen > UINT32_MAX)
+		return false;
+	*ret_cid = (uint32_t)cid;
+	*ret_gen = (uint32_t)gen;
+	return true;
+}
 
 /* The highest generation of which there is a file; 0: none. */
 static uint32_t find_generation(const struct salvage *x, uint32_t cid)
@@ -29,14 +44,10 @@ static uint32_t find_generation(const struct salvage *x, uint32_t cid)
 	struct dirent *entry;
 	DIR *d = opendir(x->from);
 	uint32_t gen = 0, c, g;
-	int end;
 
-	while (d && (entry = readdir(d))) {
-		end = 0;
-		if (sscanf(entry->d_name, "%" SCNu32 ".vectors.%" SCNu32 "%n", &c, &g, &end) == 2 &&
-		    !entry->d_name[end] && c == cid && g > gen)
+	while (d && (entry = readdir(d)))
+		if (is_segment(entry->d_name, &c, &g) && c == cid && g > gen)
 			gen = g;
-	}
 	if (d)
 		closedir(d);
 	return gen;
@@ -46,12 +57,11 @@ int salvage_find_strangers(struct salvage *x, struct err *e)
 {
 	struct dirent *entry;
 	DIR *d = opendir(x->from);
-	uint32_t cid;
+	uint32_t cid, gen;
 	int rc = 0;
 
 	while (rc == 0 && d && (entry = readdir(d)))
-		if (strstr(entry->d_name, ".vectors.") &&
-		    sscanf(entry->d_name, "%" SCNu32 ".", &cid) == 1 && cid <= STORE_CID_MAX)
+		if (is_segment(entry->d_name, &cid, &gen))
 			rc = salvage_coll_make(x, cid) ? 0 : err_nomem(e);
 	if (d)
 		closedir(d);

@@ -188,7 +188,7 @@ int store_db_create(const char *dir, const char *path, struct err *e)
 
 static int check_format(struct sql *s, struct err *e)
 {
-	int64_t id, version;
+	int64_t id = 0, version = 0;
 	int rc = sql_number(s, &id, e, "PRAGMA application_id", "");
 
 	if (rc == 0)

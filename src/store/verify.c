@@ -228,7 +228,7 @@ static int check_row(struct verify *x, sqlite3_stmt *st, struct err *e)
 static int check_some(struct verify *x, struct err *e)
 {
 	int64_t gen = 0;
-	sqlite3_stmt *st;
+	sqlite3_stmt *st = NULL;
 	int n = 0;
 	int rc = sql_number(&x->db, &gen, e, "SELECT gen FROM collections WHERE cid = ?", "i",
 	                    I(x->c->cid));
