@@ -64,7 +64,7 @@ static int prepare(struct options *o, int *ret_lock, struct err *e)
 	rc = make_absolute(&o->data, e);
 	if (rc == 0)
 		rc = mountpoint_prepare(o->mountpoint, &mountpoint, e);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	mem_free(o->mountpoint);
 	o->mountpoint = mem_dup(mountpoint, strlen(mountpoint));

@@ -107,7 +107,7 @@ static int grow_list(struct store *s)
 	if (s->n_colls < s->cap_colls)
 		return 0;
 	rwlock_write(&s->colls_lock);
-	p = mem_resize(s->colls, cap, sizeof(*p)); /* NOLINT(bugprone-sizeof-expression) */
+	p = mem_resize(s->colls, cap, sizeof(*p));
 	if (p) {
 		s->colls = p;
 		s->cap_colls = cap;
@@ -122,8 +122,7 @@ static void add_to_list(struct store *s, struct coll *c)
 
 	rwlock_write(&s->colls_lock);
 	at = place_locked(s, c->cid);
-	memmove(s->colls + at + 1, s->colls + at,
-	        (s->n_colls - at) * sizeof(*s->colls)); /* NOLINT(bugprone-sizeof-expression) */
+	memmove(s->colls + at + 1, s->colls + at, (s->n_colls - at) * sizeof(*s->colls));
 	s->colls[at] = c;
 	s->n_colls++;
 	rwlock_write_unlock(&s->colls_lock);

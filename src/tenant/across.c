@@ -288,7 +288,7 @@ static int resolve_like(struct tenants *ts, struct query *q, float **ret, struct
 {
 	BUF_AUTO struct buf text = BUF_INIT;
 	const char *slash = memchr(q->like, '/', q->like_len);
-	struct collection_info info;
+	struct collection_info info = { 0 };
 	char name[LIMIT_NAME + 1] = "";
 	struct inside in;
 	uint32_t number;

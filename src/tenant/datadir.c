@@ -197,7 +197,7 @@ static int check_format(const char *data, bool read_only, struct err *e)
 
 int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e)
 {
-	int fd, rc = make_dir(data, read_only, e);
+	int fd = -1, rc = make_dir(data, read_only, e);
 
 	if (rc == 0)
 		rc = open_lock(data, !read_only, &fd, e);

@@ -184,7 +184,7 @@ static int read_header(struct restore *r, struct tar_member *ret, struct err *e)
 static int read_first(struct restore *r, struct err *e)
 {
 	struct buf text BUF_AUTO = BUF_INIT;
-	struct tar_member m;
+	struct tar_member m = { 0 };
 	char block[TAR_BLOCK];
 	int rc = read_all(r, block, sizeof(block), e);
 
@@ -192,7 +192,7 @@ static int read_first(struct restore *r, struct err *e)
 		return err_set(e, -EILSEQ, "it is no backup of ruvectorfs");
 	if (rc == 0)
 		rc = read_text(r, &m, FIRST_MAX, &text, e);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	if (strncmp(text.data, BACKUP_FIRST_LINE, strlen(BACKUP_FIRST_LINE)) != 0)
 		return err_set(e, -EPROTO, "the backup is of a newer version: %.*s",
@@ -224,7 +224,7 @@ static int compare(const struct restore *r, const struct buf *said, struct err *
 static int read_members(struct restore *r, struct err *e)
 {
 	struct buf said BUF_AUTO = BUF_INIT;
-	struct tar_member m;
+	struct tar_member m = { 0 };
 	int rc = read_first(r, e);
 
 	while (rc == 0) {

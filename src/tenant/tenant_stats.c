@@ -114,7 +114,7 @@ static void render_stored(const struct collection_info *i, const struct collecti
 int tenant_stats_render(struct inside *in, bool whole_tenant, struct buf *ret, struct err *e)
 {
 	struct activity_sum MEM_AUTO *a = mem_zalloc(1, sizeof(*a));
-	struct collection_memory m;
+	struct collection_memory m = { 0 };
 	struct collection_info i;
 	struct figures f;
 	struct quota q;

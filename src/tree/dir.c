@@ -484,7 +484,7 @@ int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const
                 mode_t mode, int flags, struct tree_entry *ret, uint64_t *ret_handle)
 {
 	struct err e = { 0 };
-	struct node p, n;
+	struct node p, n = { 0 };
 	int rc = tree_node(parent, &p, &e);
 
 	tree_drop_orphan(t, who);
@@ -522,7 +522,7 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 			access_opened(t, who, h, &in);
 		tree_leave(&in);
 	}
-	if (rc < 0)
+	if (rc != 0)
 		return tree_fail(t, who, n, rc, &e);
 	h->node = n;
 	handles_keep(h, who->request);

@@ -35,7 +35,9 @@ struct handles {
 
 static uint64_t number_of(const struct handle *h)
 {
-	return (uint64_t)h->kept->generation << 32 | h->index;
+	uint64_t n = atomic_load_explicit(&h->kept->generation, memory_order_relaxed);
+
+	return n << 32 | h->index;
 }
 
 void handles_free(struct handles *hs)
@@ -121,7 +123,11 @@ struct handle *handles_get(struct handles *hs, uint64_t number)
 
 	if (!s || !atomic_load_explicit(&s->open, memory_order_acquire))
 		return NULL;
-	return number_of(&s->handle) == number ? &s->handle : NULL;
+	if (number_of(&s->handle) != number)
+		return NULL;
+	/* What was filled in before the open was answered is seen: the kernel sees to it, and this. */
+	(void)atomic_load_explicit(&s->handle.kept->open, memory_order_acquire);
+	return &s->handle;
 }
 
 static void free_place_locked(struct handles *hs, uint32_t index) REQUIRES(hs->lock)

@@ -274,7 +274,7 @@ static int check_own_id(const struct intake *in, const struct record *r, struct 
 {
 	if (r->position > 0)
 		return err_set(e, -EINVAL, "a file in vectors/ holds one vector");
-	if (r->id && (r->id_len != strlen(in->stem) || memcmp(r->id, in->stem, r->id_len)))
+	if (r->id && (r->id_len != strlen(in->stem) || memcmp(r->id, in->stem, r->id_len) != 0))
 		return err_set(e, -EINVAL, "id is not the file's name");
 	return 0;
 }

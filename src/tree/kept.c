@@ -140,7 +140,7 @@ struct kept_file *kept_take(struct kept *k, uint32_t index)
 	struct kept_file *f = kept_file(k, index);
 	uint32_t n = kept_n_files(k);
 
-	f->generation++;
+	atomic_fetch_add_explicit(&f->generation, 1, memory_order_relaxed);
 	f->applied = false;
 	f->text_len = KEPT_NO_TEXT;
 	f->pending_len = 0;

@@ -59,7 +59,7 @@ union kept_state {
 
 struct kept_file {
 	_Atomic uint32_t open;
-	uint32_t generation; /* how often the place was used */
+	_Atomic uint32_t generation; /* how often the place was used */
 	int32_t flags;       /* of open(2) */
 	uint8_t applied;     /* not 0: as the handle's */
 	uint64_t node;

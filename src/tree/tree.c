@@ -367,7 +367,7 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 	if (rc == 0)
 		access_opened(t, who, h, &in);
 	tree_leave(&in);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 	h->node = n;
 	h->ops = file_kind(n.kind)->ops;
