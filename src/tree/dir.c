@@ -524,8 +524,10 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	}
 	if (rc != 0)
 		return tree_fail(t, who, n, rc, &e);
+	mutex_lock(&h->lock);
 	h->node = n;
 	handles_keep(h, who->request);
+	mutex_unlock(&h->lock);
 	return 0;
 }
 
@@ -676,7 +678,9 @@ static int list_dir(struct tree *t, const struct caller *who, struct listing *l,
 
 	if (rc < 0)
 		return rc;
+	mutex_lock(&h->lock);
 	rc = access_check(t, who, h, &in, e);
+	mutex_unlock(&h->lock);
 	if (rc == 0)
 		rc = list_dots(l, off);
 	if (rc)
@@ -701,13 +705,19 @@ int tree_readdir(struct tree *t, const struct caller *who, uint64_t handle, uint
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
 	struct listing l = { .add = add, .ctx = ctx, .tree = t };
+	bool is_file;
 	int rc;
 
-	if (!h || h->ops)
+	if (!h)
 		return -EBADF;
+	mutex_lock(&h->lock);
 	l.dir = h->node;
+	is_file = h->ops != NULL;
+	mutex_unlock(&h->lock);
+	if (is_file)
+		return -EBADF;
 	rc = list_dir(t, who, &l, h, off, &e);
-	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : 0;
+	return rc < 0 ? tree_fail(t, who, l.dir, rc, &e) : 0;
 }
 
 void tree_releasedir(struct tree *t, uint64_t handle)

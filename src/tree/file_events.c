@@ -144,10 +144,10 @@ int tree_poll(struct tree *t, uint64_t handle)
 	struct handle *h = handles_get(t->handles, handle);
 	bool ready;
 
-	if (!h || h->ops != &file_events)
-		return h ? 1 : -EBADF;
+	if (!h)
+		return -EBADF;
 	mutex_lock(&h->lock);
-	ready = pending(t, h);
+	ready = h->ops != &file_events || pending(t, h);
 	mutex_unlock(&h->lock);
 	return ready;
 }

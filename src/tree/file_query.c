@@ -167,11 +167,11 @@ bool tree_grew(struct tree *t, uint64_t handle, uint64_t *ret_size)
 	struct asking *a;
 	bool waits = false;
 
-	if (!h || h->ops != &file_query)
+	*ret_size = 0;
+	if (!h)
 		return false;
 	mutex_lock(&h->lock);
-	a = h->state;
-	*ret_size = 0;
+	a = h->ops == &file_query ? h->state : NULL;
 	if (a && !a->by_read && a->exchange)
 		*ret_size = exchange_extent(a->exchange, &waits);
 	/*

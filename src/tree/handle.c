@@ -123,11 +123,7 @@ struct handle *handles_get(struct handles *hs, uint64_t number)
 
 	if (!s || !atomic_load_explicit(&s->open, memory_order_acquire))
 		return NULL;
-	if (number_of(&s->handle) != number)
-		return NULL;
-	/* What was filled in before the open was answered is seen: the kernel sees to it, and this. */
-	(void)atomic_load_explicit(&s->handle.kept->open, memory_order_acquire);
-	return &s->handle;
+	return number_of(&s->handle) == number ? &s->handle : NULL;
 }
 
 static void free_place_locked(struct handles *hs, uint32_t index) REQUIRES(hs->lock)

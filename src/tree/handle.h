@@ -21,7 +21,11 @@ void handles_free(struct handles *hs); /* all handles must be closed */
 int handles_open(struct handles *hs, uint64_t *ret_number, struct handle **ret, struct err *e);
 /* It is answered from now on: a server after this one is to know it. */
 void handles_keep(struct handle *h, uint64_t opened_by);
-struct handle *handles_get(struct handles *hs, uint64_t number); /* NULL: not open */
+/*
+ * NULL: not open. Its lock is taken before anything of it is looked at, and nothing is afterwards: its
+ * place may be another file's soon.
+ */
+struct handle *handles_get(struct handles *hs, uint64_t number);
 void handles_close(struct handles *hs, uint64_t number);
 /* Iterates the open ones from *pos 0 on. */
 struct handle *handles_next(struct handles *hs, uint64_t *pos, uint64_t *ret_number);

@@ -190,12 +190,12 @@ int tree_fail_in(struct tree *t, const struct caller *who, struct node n, const 
  * One failure of a handle is counted once: what is refused after it, and at its close, is the
  * same one. function NULL: it is that.
  */
-static int handle_fail(struct tree *t, const struct caller *who, struct handle *h,
+static int handle_fail(struct tree *t, const struct caller *who, struct node n,
                        const char *function, int rc, struct err *e)
 {
 	if (function)
-		return tree_fail_in(t, who, h->node, function, rc, e);
-	post(t, who, h->node, rc, e);
+		return tree_fail_in(t, who, n, function, rc, e);
+	post(t, who, n, rc, e);
 	return rc;
 }
 
@@ -230,10 +230,9 @@ static int set_size(struct tree *t, const struct caller *who, struct node n, uin
 		return size == 0
 		               ? 0
 		               : err_set(e, -EINVAL, "a size can be set only through an open file");
-	if (h->ops != ops)
-		return err_set(e, -EBADF, "the open file is another one");
 	mutex_lock(&h->lock);
-	rc = access_check(t, who, h, in, e);
+	rc = h->ops == ops ? access_check(t, who, h, in, e)
+	                   : err_set(e, -EBADF, "the open file is another one");
 	if (rc == 0)
 		rc = restore(t, h, e);
 	if (rc == 0)
@@ -369,10 +368,10 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 	tree_leave(&in);
 	if (rc != 0)
 		return rc;
+	mutex_lock(&h->lock);
 	h->node = n;
 	h->ops = file_kind(n.kind)->ops;
 	h->flags = flags;
-	mutex_lock(&h->lock);
 	rc = open_handle(t, who, h, e);
 	if (rc == 0)
 		handles_keep(h, who->request);
@@ -406,12 +405,16 @@ int tree_open(struct tree *t, const struct caller *who, uint64_t number, int fla
 
 bool tree_outgrew(struct tree *t, uint64_t handle, uint64_t *ret_size)
 {
-	const struct handle *h = handles_get(t->handles, handle);
+	struct handle *h = handles_get(t->handles, handle);
+	bool outgrew;
 
-	if (!h || !h->outgrew)
+	if (!h)
 		return false;
+	mutex_lock(&h->lock);
+	outgrew = h->outgrew;
 	*ret_size = h->snapshot.len;
-	return true;
+	mutex_unlock(&h->lock);
+	return outgrew;
 }
 
 /* ---- read, write ---- */
@@ -450,14 +453,16 @@ int tree_read(struct tree *t, const struct caller *who, uint64_t handle, uint64_
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
+	struct node node;
 	int rc;
 
-	if (!h || !h->ops)
+	if (!h)
 		return bad_handle(&e);
 	mutex_lock(&h->lock);
-	rc = read_locked(t, who, h, off, n, ret, &e);
+	node = h->node;
+	rc = h->ops ? read_locked(t, who, h, off, n, ret, &e) : bad_handle(&e);
 	mutex_unlock(&h->lock);
-	return rc < 0 ? tree_fail(t, who, h->node, rc, &e) : rc;
+	return rc < 0 ? tree_fail(t, who, node, rc, &e) : rc;
 }
 
 /*
@@ -514,59 +519,75 @@ long tree_write(struct tree *t, const struct caller *who, uint64_t handle, uint6
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
+	struct node node;
 	bool again;
 	long rc;
 
-	if (!h || !h->ops)
+	if (!h)
 		return bad_handle(&e);
 	acts_begin();
 	mutex_lock(&h->lock);
-	rc = write_locked(t, who, h, off, p, n, &e);
-	again = h->failed && h->ops->flush;
+	node = h->node;
+	rc = h->ops ? write_locked(t, who, h, off, p, n, &e) : bad_handle(&e);
+	again = h->failed && h->ops && h->ops->flush;
 	h->failed = rc < 0;
 	mutex_unlock(&h->lock);
-	acts_data(t, who, h->node);
-	return rc < 0 ? handle_fail(t, who, h, again ? NULL : __func__, (int)rc, &e) : rc;
+	acts_data(t, who, node);
+	return rc < 0 ? handle_fail(t, who, node, again ? NULL : __func__, (int)rc, &e) : rc;
+}
+
+static int check_access(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
+{
+	struct inside in;
+	int rc = tree_enter(t, h->node, TENANT_ADMIN, &in, NULL);
+
+	if (rc < 0)
+		return 0; /* it is gone, which its ops tell */
+	rc = access_check(t, who, h, &in, e);
+	tree_leave(&in);
+	return rc;
+}
+
+static int flush_locked(struct tree *t, const struct caller *who, struct handle *h, bool *ret_again,
+                        struct err *e)
+{
+	int rc;
+
+	*ret_again = h->failed;
+	if (!h->ops)
+		return bad_handle(e);
+	if (!h->ops->flush)
+		return 0;
+	rc = check_access(t, who, h, e);
+	if (rc == 0)
+		rc = restore(t, h, e);
+	if (rc == 0)
+		rc = h->ops->flush(t, who, h, e);
+	h->failed = rc < 0;
+	return rc;
 }
 
 /*
  * Not refused by a status here: what is committed asks for itself, and closing a file that was
  * only read is always fine.
  */
-static int flush_locked(struct tree *t, const struct caller *who, struct handle *h, struct err *e)
-{
-	struct inside in;
-	int rc = tree_enter(t, h->node, TENANT_ADMIN, &in, NULL);
-
-	if (rc == 0) { /* else it is gone, which its ops tell */
-		rc = access_check(t, who, h, &in, e);
-		tree_leave(&in);
-		if (rc < 0)
-			return rc;
-	}
-	rc = restore(t, h, e);
-	return rc < 0 ? rc : h->ops->flush(t, who, h, e);
-}
-
 int tree_flush(struct tree *t, const struct caller *who, uint64_t handle)
 {
 	struct handle *h = handles_get(t->handles, handle);
 	struct err e = { 0 };
+	struct node node;
 	bool again;
 	int rc;
 
-	if (!h || !h->ops)
+	if (!h)
 		return bad_handle(&e);
-	if (!h->ops->flush)
-		return 0;
 	acts_begin();
 	mutex_lock(&h->lock);
-	rc = flush_locked(t, who, h, &e);
-	again = h->failed;
-	h->failed = rc < 0;
+	node = h->node;
+	rc = flush_locked(t, who, h, &again, &e);
 	mutex_unlock(&h->lock);
-	acts_data(t, who, h->node);
-	return rc < 0 ? handle_fail(t, who, h, again ? NULL : __func__, rc, &e) : 0;
+	acts_data(t, who, node);
+	return rc < 0 ? handle_fail(t, who, node, again ? NULL : __func__, rc, &e) : 0;
 }
 
 int tree_fsync(struct tree *t, const struct caller *who, uint64_t handle)
