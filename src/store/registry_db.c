@@ -440,10 +440,16 @@ bool registry_decode_tenant(sqlite3_stmt *st, struct registry_tenant *t)
 	return crc == tenant_crc(t, stored) && t->number <= NUMBER_MAX;
 }
 
+static int err_damaged(struct err *e)
+{
+	return err_set(e, -EILSEQ, "registry.db is damaged");
+}
+
 static int next_locked(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
                        struct err *e)
 {
 	sqlite3_stmt *st;
+	int64_t number;
 	int rc = sql_start(&r->db, &st, e,
 	                   "SELECT * FROM tenants WHERE number > ? ORDER BY number LIMIT 1", "i",
 	                   I(after));
@@ -452,10 +458,13 @@ static int next_locked(struct registry_db *r, uint32_t after, struct registry_te
 		rc = sql_step(&r->db, st, e);
 	if (rc <= 0)
 		return rc < 0 ? rc : err_set(e, -ENOENT, "no further tenant");
+	number = sqlite3_column_int64(st, 0);
 	rc = 0;
-	if (!registry_decode_tenant(st, ret)) {
+	if (number <= after || number > NUMBER_MAX) {
+		rc = err_damaged(e); /* asked for what is behind, one would get it again */
+	} else if (!registry_decode_tenant(st, ret)) {
 		memset(ret, 0, sizeof(*ret));
-		ret->number = (uint32_t)sqlite3_column_int64(st, 0);
+		ret->number = (uint32_t)number;
 		rc = err_set(e, -EIO, "the entry of tenant number %u is damaged", ret->number);
 	}
 	sql_done(st);
@@ -470,7 +479,7 @@ int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_
 	mutex_lock(&r->lock);
 	rc = next_locked(r, after, ret, e);
 	mutex_unlock(&r->lock);
-	return rc == -EILSEQ ? -EIO : rc;
+	return rc;
 }
 
 /* One row of two numbers. */
@@ -508,10 +517,12 @@ int registry_number_tenant(struct registry_db *r, uint32_t number, uint32_t *ret
 int registry_collection_next(struct registry_db *r, uint32_t after, uint32_t *ret_number,
                              uint32_t *ret_tenant, struct err *e)
 {
-	return pair(r,
-	            "SELECT number, tenant FROM numbers WHERE number > ? AND tenant <> number"
-	            " ORDER BY number LIMIT 1",
-	            after, ret_number, ret_tenant, e);
+	int rc = pair(r,
+	              "SELECT number, tenant FROM numbers WHERE number > ? AND tenant <> number"
+	              " ORDER BY number LIMIT 1",
+	              after, ret_number, ret_tenant, e);
+
+	return rc == 0 && *ret_number <= after ? err_damaged(e) : rc;
 }
 
 /* ---- settings ---- */
@@ -612,6 +623,7 @@ int registry_settings_replace(struct registry_db *r, const char *prefix,
 static int next_setting_locked(struct registry_db *r, const char *prefix, const char *after,
                                struct registry_setting *ret, struct err *e)
 {
+	char name[sizeof(ret->name)] = "";
 	sqlite3_stmt *st;
 	uint32_t crc;
 	int rc = sql_start(&r->db, &st, e,
@@ -624,10 +636,12 @@ static int next_setting_locked(struct registry_db *r, const char *prefix, const 
 	if (rc <= 0)
 		return rc < 0 ? rc : err_set(e, -ENOENT, "no further setting");
 	ret->value = (uint64_t)sqlite3_column_int64(st, 1);
-	rc = sql_string(st, 0, ret->name, sizeof(ret->name)) && sql_u32(st, 2, &crc) &&
-	                     crc == registry_setting_crc(ret->name, ret->value)
+	rc = sql_string(st, 0, name, sizeof(name)) && sql_u32(st, 2, &crc) &&
+	                     crc == registry_setting_crc(name, ret->value) &&
+	                     strcmp(name, after) > 0
 	             ? 0
 	             : err_set(e, -EIO, "a setting %s… is damaged", prefix);
+	memcpy(ret->name, name, sizeof(ret->name)); /* after may have been it */
 	sql_done(st);
 	return rc;
 }

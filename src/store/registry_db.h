@@ -40,7 +40,7 @@ int registry_tenant_update(struct registry_db *r, const struct registry_tenant *
 int registry_tenant_remove(struct registry_db *r, uint32_t number, struct err *e);
 /*
  * The tenant with the smallest number > after, or -ENOENT. -EIO: its entry is damaged;
- * ret->number is set, so one can go on behind.
+ * ret->number is set, so one can go on behind. -EILSEQ: the table is damaged, nobody can.
  */
 int registry_tenant_next(struct registry_db *r, uint32_t after, struct registry_tenant *ret,
                          struct err *e);

@@ -86,6 +86,26 @@ offset_of() { # FILE TEXT
     assert_line --partial "3002 vectors"
 }
 
+@test "verify, repair, backup: a registry whose pages are damaged has an end" {
+    mount_fs
+    fill
+    umount_fs
+    for page in $(seq 1 $(($(stat -c %s "$DATA/registry.db") / 4096))); do
+        rm -rf "$BATS_TEST_TMPDIR/copy"
+        cp -r "$DATA" "$BATS_TEST_TMPDIR/copy"
+        dd if=/dev/zero of="$BATS_TEST_TMPDIR/copy/registry.db" bs=4096 seek=$((page - 1)) count=1 conv=notrunc status=none
+        run timeout -k 1 60 "$CTL" backup -q "$BATS_TEST_TMPDIR/copy" "$BATS_TEST_TMPDIR/b.tar"
+        [ "$status" -ne 124 ]
+        run timeout -k 1 60 "$CTL" verify "$BATS_TEST_TMPDIR/copy"
+        [ "$status" -le 1 ]
+        run timeout -k 1 60 "$CTL" repair "$BATS_TEST_TMPDIR/copy"
+        [ "$status" -le 1 ]
+        run "$CTL" verify "$BATS_TEST_TMPDIR/copy"
+        assert_success
+        assert_output --partial "2 tenants, 3 collections, 3002 vectors: no damage"
+    done
+}
+
 @test "what is mounted is refused with the pid, what is not ours untouched" {
     mount_fs
     run "$CTL" verify "$DATA"
