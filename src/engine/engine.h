@@ -55,6 +55,8 @@ void engine_close(struct engine *en); /* NULL allowed */
  * too.
  */
 int engine_checkpoint(struct engine *en, struct err *e);
+/* That the store has lost, and that were acknowledged: answers are of before them. */
+uint64_t engine_lost_commits(struct engine *en);
 bool engine_idle(struct engine *en); /* no background work queued or running */
 
 /* ---- collections ---- */

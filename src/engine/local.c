@@ -231,6 +231,11 @@ void engine_close(struct engine *en)
 	engine_free(en);
 }
 
+uint64_t engine_lost_commits(struct engine *en)
+{
+	return store_lost_commits(en->store);
+}
+
 bool engine_idle(struct engine *en)
 {
 	bool idle;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -323,6 +324,19 @@ void health_get(struct health *h, uint32_t cid, struct health_info *ret)
 	en = entry_find_locked(h, cid);
 	if (en)
 		*ret = en->info;
+	mutex_unlock(&h->lock);
+}
+
+void health_note_damage(struct health *h, uint32_t cid, const char *sentence)
+{
+	struct entry *en;
+
+	mutex_lock(&h->lock);
+	en = h->ending ? NULL : entry_make_locked(h, cid);
+	if (en) {
+		en->info.state = HEALTH_DAMAGED;
+		snprintf(en->info.report.first, sizeof(en->info.report.first), "%s", sentence);
+	}
 	mutex_unlock(&h->lock);
 }
 

@@ -71,6 +71,12 @@ int health_compact(struct health *h, const struct health_target *t, struct err *
 void health_stop(struct health *h, uint32_t cid);
 /* Unverified when unknown. */
 void health_get(struct health *h, uint32_t cid, struct health_info *ret);
+/*
+ * What was found without a verification: it is damaged until one says otherwise. No memory: nothing
+ * is noted.
+ */
+void health_note_damage(struct health *h, uint32_t cid, const char *sentence);
+
 void health_forget(struct health *h, uint32_t cid); /* the collection is gone */
 bool health_busy(struct health *h);                 /* any verification queued or running */
 

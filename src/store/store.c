@@ -358,6 +358,16 @@ uint64_t store_committed_seq(const struct store *s)
 	return s->committed_seq;
 }
 
+uint64_t store_lost_commits(struct store *s)
+{
+	uint64_t n;
+
+	mutex_lock(&s->write);
+	n = s->now.lost_seqs > s->now.lost_changes ? s->now.lost_seqs : s->now.lost_changes;
+	mutex_unlock(&s->write);
+	return n;
+}
+
 uint64_t store_batch_number(struct store *s)
 {
 	return atomic_fetch_add(&s->last_batch, 1) + 1;

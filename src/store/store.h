@@ -152,6 +152,12 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
 int store_scan_gone(struct store *s, uint32_t cid, uint64_t after,
                     int (*cb)(void *ctx, uint32_t slot, uint64_t seq), void *ctx, struct err *e);
 
+/*
+ * Commits that the database does not have and the witness knew of, when it was opened now or before;
+ * known until it is repaired.
+ */
+uint64_t store_lost_commits(struct store *s);
+
 /* Damaged rows that store_list and store_scan passed over since the store was opened. */
 uint64_t store_skipped_rows(struct store *s);
 

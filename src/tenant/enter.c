@@ -196,6 +196,8 @@ static int open_locked(struct tenant *t, struct err *e)
 		return rc;
 	if (unclean)
 		event_recovered(t);
+	if (engine_lost_commits(en))
+		event_lost_commits(t, engine_lost_commits(en));
 	reconcile(t, en);
 	mutex_lock(&ts->lock);
 	t->engine = en;

@@ -153,7 +153,20 @@ void event_of_engine(void *ctx, uint32_t cid, enum engine_event event)
 		                             [ENGINE_REBUILT] = "rebuilt",
 		                             [ENGINE_DAMAGED] = "damaged" };
 
+	if (event == ENGINE_DAMAGED)
+		health_note_damage(((struct tenant *)ctx)->ts->health, cid,
+		                   "a query met a vector that is damaged: verify finds all");
 	event_post(ctx, cid, "%s", words[event]);
+}
+
+void event_lost_commits(struct tenant *t, uint64_t n)
+{
+	char sentence[96];
+
+	snprintf(sentence, sizeof(sentence), "the store has lost %llu commits: verify tells more",
+	         (unsigned long long)n);
+	health_note_damage(t->ts->health, t->number, sentence);
+	event_post(t, t->number, "damaged");
 }
 
 void event_gone(struct tenant *t)

@@ -23,6 +23,7 @@ void event_exceeded(struct tenant *t, enum quota_key k);
 void event_status(struct collection *c, enum tenant_status s);
 /* Its store was not closed in order the last time; told to readers that come later, too. */
 void event_recovered(struct tenant *t);
+void event_lost_commits(struct tenant *t, uint64_t n); /* noticed when the store was opened */
 /* As engine_options.event; ctx is the tenant. */
 void event_of_engine(void *ctx, uint32_t cid, enum engine_event event);
 /* What is used of the limits may have changed: near_quota, or quota_ok. The caller is inside. */

@@ -231,6 +231,7 @@ with open(sys.argv[1], "r+b") as f:
     /usr/bin/python3 -c '
 import numpy
 numpy.save("'"$BATS_TEST_TMPDIR"'/big.npy", numpy.random.default_rng(1).standard_normal((20000, 256), dtype="float32"))'
+    env printf 'm 4\nef_construction 8\n' > "$A/config" # how good its graph is does not matter
     cp "$BATS_TEST_TMPDIR/big.npy" "$A/ingest/"
     umount_fs
     cd "$BATS_TEST_TMPDIR"

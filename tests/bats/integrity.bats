@@ -132,6 +132,8 @@ nonsense"
     done
     wait $reader
     assert_equal "$(cut -d ' ' -f 2- "$BATS_TEST_TMPDIR/event")" damaged
+    assert_equal "$(value integrity state)" damaged
+    grep -qx "error a query met a vector that is damaged: verify finds all" integrity
     run write query like=v100
     assert_output --partial "Input/output error"
     assert_equal "$(cat error)" "like=v100: the vector is damaged"
@@ -141,6 +143,28 @@ nonsense"
     rm vectors/v100
     verify .
     assert_equal "$(value integrity state)" healthy
+}
+
+@test "commits that the log lost are told before anybody verifies" {
+    cd /
+    remount supervise=off
+    for i in 1 2 3 4 5 6; do echo "$i 1" > "$T/vectors/v$i"; done
+    kill9_fs
+    umount -l "$MNT"
+    wal=$(ls "$DATA"/stores/*/store.db-wal)
+    truncate -s $(($(stat -c %s "$wal") * 2 / 3)) "$wal"
+    mount_fs
+    n=$(ls "$T/vectors" | wc -l)
+    [ "$n" -lt 6 ]
+    assert_equal "$(value "$T/integrity" state)" damaged
+    grep -q "^error the store has lost [1-9] commits: verify tells more" "$T/integrity"
+    timeout 10 grep -m1 "integrity damaged" "$T/events"
+    umount_fs
+    run "$RV_BIN/ruvectorctl" repair "$DATA"
+    assert_failure 1
+    mount_fs
+    assert_equal "$(ls "$T/vectors" | wc -l)" "$n"
+    assert_equal "$(value "$T/integrity" state)" unverified
 }
 
 @test "a readonly tenant can be verified, a suspended one cannot" {
