@@ -18,6 +18,7 @@ int bench_synth(int argc, char **argv);
 int bench_text(int argc, char **argv);
 int bench_limits(int argc, char **argv);
 int bench_churn(int argc, char **argv);
+int bench_neighbours(int argc, char **argv);
 
 /* A TexMex file in memory: n records of dim 4-byte values. fvecs hold floats, ivecs int32. */
 struct bench_vecs {

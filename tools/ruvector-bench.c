@@ -17,6 +17,7 @@ static const struct subcommand {
 	  "replace vectors of such an index again and again: what recall is left" },
 	{ "mount", bench_mount, "ask a mounted tenant in every way a client can" },
 	{ "load", bench_load, "readers and writers on one tenant, with a histogram of latencies" },
+	{ "neighbours", bench_neighbours, "what a tenant notices of one that floods the mount" },
 	{ "synth", bench_synth, "make clustered vectors, queries, and their exact neighbours" },
 	{ "limits", bench_limits, "what the checks of a tenant's limits cost" },
 	{ "text", bench_text, "read numbers from text, beside strtof" },
@@ -31,7 +32,7 @@ static void usage(FILE *f)
 	        "       ruvector-bench -h, --help | -V, --version\n"
 	        "TSV on stdout, progress on stderr; each subcommand has a --help of its own\n\n");
 	for (size_t i = 0; i < N_SUBCOMMANDS; i++)
-		fprintf(f, "  %-8s %s\n", subcommands[i].name, subcommands[i].what);
+		fprintf(f, "  %-10s  %s\n", subcommands[i].name, subcommands[i].what);
 }
 
 int main(int argc, char **argv)

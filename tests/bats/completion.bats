@@ -57,12 +57,12 @@ END
 
 @test "bash: each option of --help, and each subcommand" {
     for cmd in ruvectorfs ruvector-embed "ruvector-bench index" "ruvector-bench churn" "ruvector-bench mount" \
-        "ruvector-bench load" "ruvector-bench synth"; do
+        "ruvector-bench load" "ruvector-bench neighbours" "ruvector-bench synth"; do
         shown=$($cmd --help | grep -oE -- '--[a-z][a-z-]*' | sort -u | xargs)
         assert_equal "$(offers $cmd --)" "$shown"
     done
     run offers ruvector-bench ''
-    assert_output --partial "index limits load mount synth"
+    assert_output --partial "index limits load mount neighbours synth"
     assert_equal "$(offers ruvector-bench in)" index
     assert_equal "$(offers ruvectorfs -)" "--help --version -V -d -f -h -o"
 }

@@ -56,3 +56,15 @@ column() { # WHAT NUMBER
     assert_failure 1
     assert_line --partial "holds no vectors yet"
 }
+
+@test "neighbours: each kind of noise is made and measured, and nothing is left of it" {
+    ruvector-bench neighbours --root "$MNT" --rounds 1 --seconds 1 --clients 2 --dim 8 --stored 500 --batch 3000 > out
+    assert_equal "$(cut -f 1 out | xargs)" "noise queries batch listing deletes"
+    run awk -F '\t' 'NR > 1 { if (NF != 7 || $3 > $4 || $5 > $6 || $3 <= 0 || $7 <= 0) print }' out
+    assert_output ""
+    assert_equal "$(ls "$MNT/tenants")" t
+    run ruvector-bench neighbours --root "$MNT" --noise queries,nonsense
+    assert_failure 2
+    run ruvector-bench neighbours --root "$BATS_TEST_TMPDIR"
+    assert_failure 1
+}

@@ -238,4 +238,6 @@ examples_of() { # FILE
     assert_line --regexp $'^held\t(0\\.9|1)'
     said 'ruvector-bench load'
     assert_line --regexp $'^write\t[0-9]+\t0\t'
+    said 'ruvector-bench neighbours'
+    assert_line --regexp $'^queries\t1(\t[0-9.]+){5}$'
 }
