@@ -357,16 +357,21 @@ static bool name_taken(struct store *s, const char *name)
 	return false;
 }
 
+/*
+ * A store's first collection is made when the store is, of which nobody has been told: the first
+ * durable commit behind it syncs both. What a power cut leaves without it is a new store once more.
+ */
 static int create_row(struct store *s, const struct coll_state *st, struct err *e)
 	REQUIRES(s->write)
 {
-	int rc = txn_begin(s, true, e);
+	bool first = s->n_colls == 0 && s->now.changes == 0;
+	int rc = txn_begin(s, !first, e);
 
 	if (rc < 0)
 		return rc;
 	rc = coll_save(s, st, e);
 	if (rc == 0)
-		return txn_commit(s, true, e);
+		return txn_commit(s, !first, e);
 	txn_rollback(s);
 	return store_runtime(rc);
 }

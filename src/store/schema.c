@@ -80,7 +80,7 @@ static int build(struct sql *s, struct err *e)
 	return rc;
 }
 
-static int install(const char *dir, const char *from, const char *to, struct err *e)
+static int install(const char *from, const char *to, struct err *e)
 {
 	int fd = open(from, O_RDONLY | O_CLOEXEC);
 	int rc;
@@ -92,9 +92,7 @@ static int install(const char *dir, const char *from, const char *to, struct err
 	FAULT_POINT("store.built");
 	if (rc == 0 && rename(from, to) < 0)
 		rc = -errno;
-	FAULT_POINT("store.renamed");
-	if (rc == 0)
-		rc = io_sync_dir(dir);
+	FAULT_POINT("store.renamed"); /* whoever opens it syncs the directory */
 	return rc < 0 ? err_set(e, rc, "creating the store: %s", strerror(-rc)) : 0;
 }
 
@@ -180,7 +178,7 @@ int store_db_create(const char *dir, const char *path, struct err *e)
 		rc = build_file(tmp, e);
 	}
 	if (rc == 0)
-		rc = install(dir, tmp, path, e);
+		rc = install(tmp, path, e);
 	if (rc < 0)
 		unlink(tmp);
 	return rc;

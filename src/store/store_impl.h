@@ -96,6 +96,7 @@ struct store {
 };
 
 /* ---- schema.c ---- */
+/* Its name is durable once the directory was synced. */
 int store_db_create(const char *dir, const char *path, struct err *e);
 /* checks format */
 int store_db_open(struct sql *s, const char *path, enum sql_open how, struct err *e);

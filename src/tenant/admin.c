@@ -161,13 +161,14 @@ static int remove_gated(struct tenant *t, bool purge, struct err *e)
 	mutex_unlock(&ts->lock);
 	if (rc == 0) {
 		/* Also without a store: somebody inside may be making it. */
-		tenant_mark_removed(t, true);
+		rc = tenant_mark_removed(t, true, e);
 		FAULT_POINT("tenant.marked");
-		rc = registry_tenant_remove(ts->db, t->number, e);
+		if (rc == 0)
+			rc = registry_tenant_remove(ts->db, t->number, e);
 		FAULT_POINT("tenant.forgotten");
 		/* After a failed sync the next open may find it done; it looks before it erases. */
 		if (rc < 0 && rc != -EIO)
-			tenant_mark_removed(t, false);
+			tenant_mark_removed(t, false, NULL);
 	}
 	if (rc == 0) {
 		mutex_lock(&ts->lock);

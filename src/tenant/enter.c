@@ -279,7 +279,7 @@ void tenant_erase(struct tenant *t)
 	/* What cannot be erased now stays marked for the next open. */
 	if (tenant_store_path(t, dir, sizeof(dir), "") &&
 	    (io_remove_tree(dir) == 0 || access(dir, F_OK) < 0))
-		tenant_mark_removed(t, false);
+		tenant_mark_removed(t, false, NULL);
 	tenant_free(t);
 }
 

@@ -213,10 +213,11 @@ bool tenant_store_exists(const struct tenant *t);
 /*
  * Before the registry forgets a tenant, its store is marked by a file stores/N.removed, which goes
  * when the store is gone: the next open finishes what it finds marked, and nothing else. A mark
- * that cannot be made (the disk is full) keeps no removal from happening.
+ * that cannot be made (the disk is full) keeps no removal from happening; one that cannot be
+ * synced does, because behind a power cut the store would be one that nobody knows.
  */
 #define REMOVED_SUFFIX ".removed"
-void tenant_mark_removed(const struct tenant *t, bool removed);
+int tenant_mark_removed(const struct tenant *t, bool removed, struct err *e);
 enum tenant_status status_of_number(uint64_t v);
 
 /* ---- admin.c ---- */

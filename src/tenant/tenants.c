@@ -257,24 +257,25 @@ bool tenant_store_exists(const struct tenant *t)
 	return tenant_store_path(t, path, sizeof(path), "") && access(path, F_OK) == 0;
 }
 
-void tenant_mark_removed(const struct tenant *t, bool removed)
+int tenant_mark_removed(const struct tenant *t, bool removed, struct err *e)
 {
 	char path[4096];
 	int n = snprintf(path, sizeof(path), "%s/stores/%" PRIu32 REMOVED_SUFFIX, t->ts->data,
 	                 t->number);
-	int fd;
+	int fd, rc;
 
 	if (n < 0 || (size_t)n >= sizeof(path))
-		return;
+		return 0;
 	if (!removed) {
 		unlink(path);
-		return;
+		return 0;
 	}
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return;
+		return 0;
 	close(fd);
-	io_sync_parent(path);
+	rc = io_sync_parent(path);
+	return rc < 0 ? err_set(e, rc, "syncing the removal: %s", strerror(-rc)) : 0;
 }
 
 /* A registry of before a key was there, or with a value that this version does not take. */
