@@ -1,7 +1,7 @@
 /*
  * keeper.c: the one thread of this room. It closes engines that are open beyond
  * LIMIT_OPEN_TENANTS, erases what was removed while somebody was inside, purges what has been
- * pending-deletion for long enough, writes totals that were counted, and, after a mount that did
+ * pending-deletion for long enough, closes what is too much for memory_bytes, writes totals that were counted, and, after a mount that did
  * not end well, opens in turn the tenants whose figures are not known.
  *
  * Why a thread: closing an engine takes as long as an image takes to write, and waits for the
@@ -77,11 +77,19 @@ static bool count_next_locked(struct tenants *ts, uint32_t *after)
 	return true;
 }
 
+static void wait_locked(struct tenants *ts, uint64_t ns) REQUIRES(ts->lock)
+{
+	if (ns == UINT64_MAX)
+		cond_wait(&ts->wake, &ts->lock);
+	else
+		cond_wait_ns(&ts->wake, &ts->lock, ns);
+}
+
 static void *keep(void *arg)
 {
 	struct tenants *ts = arg;
 	uint32_t counted = 0;
-	uint64_t wait_ns;
+	uint64_t wait_ns, memory_ns;
 
 	mutex_lock(&ts->lock);
 	while (!ts->ending) {
@@ -91,12 +99,11 @@ static void *keep(void *arg)
 			totals_write_next_locked(ts);
 		else if (ts->n_idle > LIMIT_OPEN_TENANTS)
 			close_oldest_locked(ts);
-		else if (life_step_locked(ts, &wait_ns) || count_next_locked(ts, &counted))
+		else if (memory_step_locked(ts, &memory_ns) || life_step_locked(ts, &wait_ns) ||
+		         count_next_locked(ts, &counted))
 			continue;
-		else if (wait_ns == UINT64_MAX)
-			cond_wait(&ts->wake, &ts->lock);
 		else
-			cond_wait_ns(&ts->wake, &ts->lock, wait_ns);
+			wait_locked(ts, wait_ns < memory_ns ? wait_ns : memory_ns);
 	}
 	while (ts->unsaved)
 		totals_write_next_locked(ts);

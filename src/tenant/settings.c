@@ -27,10 +27,12 @@ static const struct {
 	[SETTING_AUDIT_FILE_BYTES] = { "audit_file_bytes", 16 << 20, 4096, 1ull << 40, false },
 	[SETTING_AUDIT_FILES] = { "audit_files", 8, 0, AUDIT_FILES_MAX, false },
 	[SETTING_METRICS_TENANTS] = { "metrics_tenants", 1000, 0, 100000, false },
+	[SETTING_MEMORY_BYTES] = { "memory_bytes", NO_LIMIT, 0, 1ull << 62, true },
 };
 
-#define KNOWN                                                                                      \
-	"audit_level, audit_rate, audit_data_rate, audit_file_bytes, audit_files, metrics_tenants"
+#define KNOWN                                                                                        \
+	"audit_level, audit_rate, audit_data_rate, audit_file_bytes, audit_files, metrics_tenants, " \
+	"memory_bytes"
 
 static const char *const levels[] = {
 	[AUDIT_ADMIN] = "admin",
@@ -205,6 +207,10 @@ int tenants_set_config(struct tenants *ts, const char *text, size_t n, struct er
 	for (int k = 0; rc == 0 && k < SETTING_N; k++)
 		setting_put(&ts->settings, (enum setting)k, v[k]);
 	mutex_unlock(&ts->change);
+	mutex_lock(&ts->lock);
+	ts->memory_look_ns = 0;
+	cond_signal(&ts->wake);
+	mutex_unlock(&ts->lock);
 	return rc;
 }
 

@@ -17,6 +17,7 @@ enum setting {
 	SETTING_AUDIT_FILE_BYTES, /* when the audit is rotated */
 	SETTING_AUDIT_FILES,      /* older ones that are kept */
 	SETTING_METRICS_TENANTS,  /* that have series of their own */
+	SETTING_MEMORY_BYTES,     /* of open tenants that are not in use; UINT64_MAX: no limit */
 	SETTING_N,
 };
 

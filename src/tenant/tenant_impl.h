@@ -166,6 +166,7 @@ struct tenants {
 	uint64_t tick;          /* lock */
 	struct tiers tiers;     /* lock; changes under change, too */
 	uint64_t life_check_ns; /* lock; monotonic: when the keeper looks who is to be purged */
+	uint64_t memory_look_ns; /* lock; monotonic: when the keeper asks engines for their memory */
 	bool ending;            /* lock */
 	_Atomic uint32_t owner_changes; /* of tenants/ and metrics/ */
 	unsigned n_backups;     /* lock, changes under change, too; nothing is removed meanwhile */
@@ -274,6 +275,13 @@ void tenant_erase(struct tenant *t);                     /* engine, store, memor
 int keeper_start(struct tenants *ts, struct err *e);
 void keeper_stop(struct tenants *ts); /* erases what waits for it */
 void keeper_help(struct tenants *ts); /* closes engines here when the keeper cannot follow */
+
+/* ---- memory.c ---- */
+/*
+ * The keeper's: looks whether open engines have more than memory_bytes, letting go of ts->lock
+ * meanwhile. false: not yet, for *ret_ns (UINT64_MAX: until something changes).
+ */
+bool memory_step_locked(struct tenants *ts, uint64_t *ret_ns) REQUIRES(ts->lock);
 
 /* ---- figures.c ---- */
 void figures_read(struct tenant *t);   /* before anybody can enter */

@@ -157,6 +157,7 @@ max_results 2"
     assert_line "audit_file_bytes 16777216"
     assert_line "audit_files 8"
     assert_line "metrics_tenants 1000"
+    assert_line "memory_bytes max"
     for bad in "audit_level all" "audit_rate 0" "audit_file_bytes max" "audit_files 100" nonsense "audit_rate -1"; do
         run write "$MNT/config" "audit_files 7
 $bad"

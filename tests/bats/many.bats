@@ -33,3 +33,39 @@ daemon_files() {
     run sed -n 's/^vectors //p' "$MNT/stats"
     assert_output 100000
 }
+
+@test "memory_bytes: the least recently used are closed, all there is can be asked again" {
+    mount_fs
+    for t in a b c; do
+        mkdir "$MNT/tenants/$t"
+        seq 300 | sed 's/.*/& 1/' > "$MNT/tenants/$t/ingest/v"
+    done
+    resident() { # TENANT
+        sed -n 's/^ruvectorfs_tenant_resident_bytes{tenant="'"$1"'"} //p' "$MNT/metrics/ruvectorfs.prom"
+    }
+    one=$(resident b)
+    [ "$one" -gt 0 ]
+    echo "1 1" > "$MNT/tenants/a/query" # a is younger than b and c now
+    echo "memory_bytes $((one * 5 / 2))" > "$MNT/config"
+    b_is_closed() {
+        [ "$(resident b)" -eq 0 ]
+    }
+    poll 20 b_is_closed
+    [ "$(resident a)" -gt 0 ]
+    [ "$(resident c)" -gt 0 ]
+    echo "memory_bytes 0" > "$MNT/config"
+    all_are_closed() {
+        [ "$(top_stat resident_bytes)" -eq 0 ]
+    }
+    poll 20 all_are_closed
+    echo "k=1 1 1" > "$MNT/tenants/b/query"
+    assert_equal "$(cut -f1 "$MNT/tenants/b/results")" v:0
+    poll 20 all_are_closed
+    for bad in -1 x "" 9223372036854775808; do
+        run bash -c "echo memory_bytes $bad > $MNT/config"
+        assert_failure
+    done
+    remount
+    run cat "$MNT/config"
+    assert_line "memory_bytes 0"
+}

@@ -15,6 +15,7 @@ static const char *const known[] = {
 	"config.audit_files",
 	"config.audit_file_bytes",
 	"config.metrics_tenants",
+	"config.memory_bytes",
 	"tenants.mode",
 	"metrics.mode",
 	"metrics.uid",
