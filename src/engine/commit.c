@@ -87,6 +87,18 @@ int collection_commit(struct collection *c, struct store_commit *sc, struct err 
 
 /* ---- a batch ---- */
 
+/* What was renamed is gone under its old ID. */
+static void publish_old_name(struct collection *c, struct batch *b) REQUIRES(c->lock, c->mu)
+{
+	uint32_t slot = idtable_at(&c->ids, b->old_entry)->slot;
+
+	if (slot == ROW_NONE)
+		return;
+	slot_hide(c, slot);
+	c->deletes++;
+	c->changes++;
+}
+
 static void publish_rows(struct collection *c, struct batch *b) REQUIRES(c->lock, c->mu)
 {
 	for (size_t i = 0; i < b->n_rows; i++) {
@@ -99,6 +111,8 @@ static void publish_rows(struct collection *c, struct batch *b) REQUIRES(c->lock
 	}
 	for (size_t i = 0; i < b->n_rows; i++)
 		idtable_unref(&c->ids, b->rows[i].entry);
+	if (b->renames)
+		publish_old_name(c, b);
 	c->taken -= (uint32_t)b->n_rows;
 	c->changes += b->n_rows;
 	c->inserts += b->n_rows;
@@ -218,7 +232,11 @@ static int batch_commit(struct batch *b, struct store_commit *sc, struct err *e)
 
 int batch_commit_gated(struct collection *c, struct batch *b, struct err *e)
 {
-	struct store_commit sc = { .dimension = (uint32_t)b->dim, .committed = publish, .ctx = b };
+	struct store_commit sc = { .dimension = (uint32_t)b->dim,
+		                   .removed = &b->old_num,
+		                   .n_removed = b->renames,
+		                   .committed = publish,
+		                   .ctx = b };
 	int rc = commit_locked(c, b, &sc, e);
 
 	batch_end(b);

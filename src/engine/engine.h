@@ -181,6 +181,18 @@ int engine_get_metadata(struct engine *en, uint32_t cid, uint64_t num, struct bu
 int engine_set_metadata(struct engine *en, uint32_t cid, uint64_t num, const char *json, size_t n,
                         struct err *e);
 /*
+ * Gives a vector another ID, as one commit: at no moment it is there twice or not at all. Whatever
+ * had the new ID is replaced, unless no_replace: -EEXIST. It gets another number. The IDs differ. -ENOENT.
+ */
+struct engine_rename {
+	const char *from;
+	size_t from_len;
+	const char *to;
+	size_t to_len;
+	bool no_replace;
+};
+int engine_rename(struct engine *en, uint32_t cid, const struct engine_rename *r, struct err *e);
+/*
  * Vectors with num > after in insertion order, at most max; cb non-zero ends. Returns cb's
  * value or 0.
  */

@@ -328,6 +328,10 @@ struct batch {
 	size_t n_extents, cap_extents;
 	bool big; /* counted in big_batches */
 	bool published;
+	/* An ID whose version goes with this batch: its entry, with a reference, and number. */
+	bool renames;
+	uint32_t old_entry;
+	uint64_t old_num;
 };
 
 void pending_row(const struct batch *b, size_t i, struct store_row *ret); /* borrows from b */

@@ -258,6 +258,95 @@ int engine_set_metadata(struct engine *en, uint32_t cid, uint64_t num, const cha
 	return rc;
 }
 
+/* ---- names ---- */
+
+static bool has_version(struct collection *c, const char *id, size_t len)
+{
+	uint32_t entry;
+	bool there;
+
+	mutex_lock(&c->mu);
+	there = idtable_find(&c->ids, id, len, &entry) && entry_visible(c, entry);
+	mutex_unlock(&c->mu);
+	return there;
+}
+
+/* The entry of an ID that has a version, with a reference. */
+static int ref_version(struct collection *c, const char *id, size_t len, struct batch *b,
+                       struct err *e)
+{
+	uint32_t entry;
+	bool there;
+
+	mutex_lock(&c->mu);
+	there = idtable_find(&c->ids, id, len, &entry) && entry_visible(c, entry);
+	if (there) {
+		idtable_ref(&c->ids, entry);
+		b->old_entry = entry;
+		b->old_num = idtable_at(&c->ids, entry)->num;
+	}
+	mutex_unlock(&c->mu);
+	return there ? 0 : err_no_vector(e);
+}
+
+static int rename_row(struct collection *c, const struct engine_rename *r, const struct batch *old,
+                      struct err *e) REQUIRES(c->commit_gate)
+{
+	BUF_AUTO struct buf bytes = BUF_INIT;
+	struct store_row row;
+	struct batch *b;
+	size_t dim;
+	int rc = get_row(c, old->old_num, &row, &bytes, &dim, e);
+
+	if (rc < 0)
+		return rc;
+	row.id = r->to;
+	row.id_len = r->to_len;
+	rc = batch_like_row(c->engine, c->cid, &row, dim, &b, e);
+	if (rc < 0)
+		return rc;
+	b->renames = true;
+	b->old_entry = old->old_entry;
+	b->old_num = old->old_num;
+	return batch_commit_gated(c, b, e);
+}
+
+static int rename_gated(struct collection *c, const struct engine_rename *r, struct err *e)
+	REQUIRES(c->commit_gate)
+{
+	struct batch old = { 0 };
+	int rc;
+
+	if (r->no_replace && has_version(c, r->to, r->to_len))
+		return err_set(e, -EEXIST, "there is a vector of that ID");
+	rc = ref_version(c, r->from, r->from_len, &old, e);
+	if (rc < 0)
+		return rc;
+	rc = rename_row(c, r, &old, e);
+	mutex_lock(&c->mu);
+	idtable_unref(&c->ids, old.old_entry);
+	mutex_unlock(&c->mu);
+	return rc;
+}
+
+int engine_rename(struct engine *en, uint32_t cid, const struct engine_rename *r, struct err *e)
+{
+	struct collection *c;
+	int rc;
+
+	if (en->read_only)
+		return err_read_only(e);
+	rc = collection_enter(en, cid, &c, e);
+	if (rc < 0)
+		return rc;
+	/* no commit between reading the vector and writing it under its new ID */
+	rwlock_write(&c->commit_gate);
+	rc = rename_gated(c, r, e);
+	rwlock_write_unlock(&c->commit_gate);
+	collection_leave(c);
+	return rc;
+}
+
 /* ---- listing ---- */
 
 static size_t list_page(struct collection *c, uint64_t after, struct vector_info *page, size_t max)

@@ -184,6 +184,9 @@ void tenant_batch_abort(struct tenant_batch *b); /* NULL allowed */
 /* engine_set_metadata with max_bytes checked. */
 int tenant_set_metadata(struct inside *in, uint64_t num, const char *json, size_t n, struct err *e);
 
+/* engine_rename with max_bytes checked: the IDs count. */
+int tenant_rename_vector(struct inside *in, const struct engine_rename *r, struct err *e);
+
 /* ---- removing: as engine_remove*, counted ---- */
 int tenant_remove(struct inside *in, const struct id_ref *ids, size_t n, uint64_t *ret_removed,
                   struct err *e);

@@ -182,7 +182,7 @@ static int claim(struct tenant_batch *b, const struct quota *q, const struct rec
 	return k == QUOTA_N ? 0 : refused(t, k, q->max[k], e);
 }
 
-/* ---- metadata ---- */
+/* ---- metadata, IDs ---- */
 
 /* Status and limits in one look. */
 static int check(const struct tenant_batch *b, struct quota *ret, struct err *e)
@@ -204,20 +204,45 @@ static uint64_t metadata_bytes(struct inside *in, uint64_t num)
 	return engine_get_metadata(in->engine, in->cid, num, &now, NULL) < 0 ? 0 : now.len;
 }
 
+/* Room for some bytes more, until return_claims. */
+static int claim_bytes(struct tenant_batch *claimer, uint64_t more, struct err *e)
+{
+	struct tenant *t = claimer->in.tenant;
+	struct quota q;
+	int rc = check(claimer, &q, e);
+
+	if (rc < 0)
+		return rc;
+	if (claim_try(claimer, &q, (struct need){ 0, more }) != QUOTA_N)
+		return refused(t, QUOTA_MAX_BYTES, q.max[QUOTA_MAX_BYTES], e);
+	return 0;
+}
+
 int tenant_set_metadata(struct inside *in, uint64_t num, const char *json, size_t n, struct err *e)
 {
 	struct tenant_batch claimer = { .in = *in };
 	uint64_t old = metadata_bytes(in, num);
-	struct need more = { 0, n > old ? n - old : 0 };
-	struct quota q;
-	int rc = check(&claimer, &q, e);
+	int rc = claim_bytes(&claimer, n > old ? n - old : 0, e);
 
 	if (rc < 0)
 		return rc;
-	if (claim_try(&claimer, &q, more) != QUOTA_N)
-		return refused(in->tenant, QUOTA_MAX_BYTES, q.max[QUOTA_MAX_BYTES], e);
 	rwlock_read(&in->tenant->gate);
 	rc = engine_set_metadata(in->engine, in->cid, num, json, n, e);
+	return_claims(&claimer);
+	rwlock_read_unlock(&in->tenant->gate);
+	return rc;
+}
+
+int tenant_rename_vector(struct inside *in, const struct engine_rename *r, struct err *e)
+{
+	struct tenant_batch claimer = { .in = *in };
+	uint64_t more = r->to_len > r->from_len ? r->to_len - r->from_len : 0;
+	int rc = claim_bytes(&claimer, more, e);
+
+	if (rc < 0)
+		return rc;
+	rwlock_read(&in->tenant->gate);
+	rc = engine_rename(in->engine, in->cid, r, e);
 	return_claims(&claimer);
 	rwlock_read_unlock(&in->tenant->gate);
 	return rc;

@@ -378,7 +378,11 @@ static int rename_file(struct tree *t, struct node from, const char *name, struc
 	int rc;
 
 	if (!ops || !ops->rename)
-		return err_set(e, -EPERM, "names can be changed in tenants/ and ingest/ only");
+		return err_set(e, -EPERM,
+		               "names can be changed in tenants/, ingest/ and vectors/ only");
+	/* mv would copy it under the ID that it has, and then remove that. */
+	if (from.kind == NODE_VECTORS && to.kind == NODE_INGEST && from.number == to.number)
+		return err_set(e, -EPERM, "the vector is in this collection already");
 	if (from.kind != to.kind || from.number != to.number)
 		return err_set(e, -EXDEV, "a file cannot be moved out of its directory");
 	rc = tree_enter(t, from, TENANT_WRITE, &in, e);

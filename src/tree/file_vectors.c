@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -198,12 +199,27 @@ static int vectors_unlink(struct tree *t, struct inside *in, const char *name, s
 	return n_removed ? 0 : err_set(e, -ENOENT, "no vector of that ID");
 }
 
+/* The node that a kernel knows by the old name is gone; names here are looked up each time. */
 static int vectors_rename(struct tree *t, struct inside *in, const char *name, const char *new_name,
                           unsigned flags, struct err *e)
 {
-	return err_set(
-		e, -EINVAL,
-		"an ID cannot be renamed yet: write the vector under its new ID and rm the old one");
+	const struct engine_rename r = {
+		.from = name,
+		.from_len = strlen(name),
+		.to = new_name,
+		.to_len = strlen(new_name),
+		.no_replace = flags & RENAME_NOREPLACE,
+	};
+	uint64_t num;
+	int rc = vector_id_check(new_name, r.to_len, e);
+
+	if (rc == 0 && flags & ~(unsigned)RENAME_NOREPLACE)
+		rc = err_set(e, -EINVAL, "vectors cannot be exchanged");
+	if (rc < 0)
+		return rc;
+	if (strcmp(name, new_name) == 0)
+		return engine_lookup(in->engine, in->cid, name, r.from_len, &num);
+	return tenant_rename_vector(in, &r, e);
 }
 
 const struct dir_ops dir_vectors = {

@@ -44,6 +44,73 @@ setup() {
     assert_output seed
 }
 
+@test "mv gives a vector another ID, with all it has, and is durable" {
+    echo '{"id":"a","vector":[1,2],"metadata":{"n":1},"text":"one"}' > ingest/a.jsonl
+    echo "3 4" > vectors/b
+    cat vectors/a > /dev/null
+    mv vectors/a vectors/c
+    assert_equal "$(ls vectors)" "$(printf 'b\nc')"
+    assert_equal "$(cat vectors/c)" '{"id":"c","vector":[1,2],"metadata":{"n":1},"text":"one"}'
+    run cat vectors/a
+    assert_failure
+    assert_output --partial "No such file"
+    echo "k=2 1 2" > query
+    assert_equal "$(cut -f 1 results)" "$(printf 'c\nb')"
+    # what had the name is replaced; mv -n leaves it
+    mv -n vectors/b vectors/c
+    assert_equal "$(ls vectors)" "$(printf 'b\nc')"
+    mv vectors/b vectors/c
+    assert_equal "$(cat vectors/*)" '{"id":"c","vector":[3,4]}'
+    mv vectors/c 'vectors/ä b'
+    kill9_server
+    assert_equal "$(cat vectors/*)" '{"id":"ä b","vector":[3,4]}'
+    run mv vectors/none vectors/d
+    assert_failure
+    assert_output --partial "No such file"
+    assert_equal "$(stat -c %s 'vectors/ä b')" "$(cat 'vectors/ä b' | wc -c)"
+    remount
+    assert_equal "$(ls "$T/vectors")" 'ä b'
+}
+
+@test "mv: names that cannot be, limits, a readonly tenant, other directories" {
+    echo "1 2" > vectors/a
+    run mv vectors/a "vectors/$(printf 'x\ty')"
+    assert_failure
+    run cat error
+    assert_output --partial "control character"
+    echo "max_vectors 1" > quota
+    mv vectors/a vectors/b
+    echo "max_bytes 9" > quota
+    mv vectors/b vectors/c
+    run mv vectors/c vectors/longer
+    assert_failure
+    assert_output --partial "Disk quota exceeded"
+    assert_equal "$(cat error)" "max_bytes 9 reached"
+    echo "max_bytes max" > quota
+    run mv vectors/c ingest/c
+    assert_failure
+    assert_equal "$(cat error)" "the vector is in this collection already"
+    assert_equal "$(ls vectors)" c
+    mkdir ../u
+    mv vectors/c ../u/vectors/ # as between filesystems: a copy, and rm
+    assert_equal "$(ls vectors ../u/vectors | paste -sd ' ')" "../u/vectors: c  vectors:"
+    mv ../u/vectors/c vectors/
+    echo readonly > status
+    run mv vectors/c vectors/d
+    assert_failure
+    assert_output --partial "Read-only file system"
+    echo active > status
+    echo "max_vectors max" > quota
+    echo "5 6" > vectors/e
+    run python3 -c '
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+libc.renameat2(-100, b"vectors/c", -100, b"vectors/e", 2)
+print(os.strerror(ctypes.get_errno()))'
+    assert_output "Invalid argument"
+    assert_equal "$(cat error)" "vectors cannot be exchanged"
+}
+
 @test "touch creates nothing" {
     touch vectors/nothing
     run ls vectors

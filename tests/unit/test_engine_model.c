@@ -105,6 +105,26 @@ static void do_remove(struct model *m)
 	assert_int_equal(gone, expected);
 }
 
+static void do_rename(struct model *m)
+{
+	unsigned from = pick(m, N_ID), to = pick(m, N_ID);
+	char a[64], b[64];
+	struct engine_rename r = { a, name_of(from, a), b, name_of(to, b), pick(m, 2) };
+
+	if (from == to)
+		return;
+	if (r.no_replace && m->there[to]) {
+		T_ERR(engine_rename(m->f.en, CID, &r, NULL), EEXIST);
+	} else if (!m->there[from]) {
+		T_ERR(engine_rename(m->f.en, CID, &r, NULL), ENOENT);
+	} else {
+		T_OK(engine_rename(m->f.en, CID, &r, NULL));
+		m->there[from] = false;
+		m->there[to] = true;
+		memcpy(m->v[to], m->v[from], sizeof(m->v[to]));
+	}
+}
+
 static void do_clear(struct model *m)
 {
 	uint64_t gone;
@@ -224,6 +244,8 @@ static void test_random_operations(void **state)
 		case 2:
 			if (pick(m, 3) == 0)
 				do_clear(m);
+			for (unsigned i = pick(m, 20); i > 0; i--)
+				do_rename(m);
 			break;
 		case 3:
 		case 4:
