@@ -73,6 +73,11 @@ static void log_fuse(enum fuse_log_level level, const char *fmt, va_list args)
 
 /* ---- start ---- */
 
+static void log_slow(void *ctx, const char *line)
+{
+	log_warning("slow query %s", line);
+}
+
 static int open_data(struct running *r, struct err *e)
 {
 	const struct options *o = r->o->options;
@@ -82,7 +87,8 @@ static int open_data(struct running *r, struct err *e)
 		                   .read_only = o->read_only,
 		                   .root_uid = geteuid(),
 		                   .root_gid = getegid(),
-		                   .kept_fd = -1 };
+		                   .kept_fd = -1,
+		                   .slow_query = log_slow };
 	int rc;
 
 	if (r->o->handover) {

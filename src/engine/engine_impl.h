@@ -170,6 +170,7 @@ struct scratch {
 	uint32_t *slots;
 	size_t cap_slots;
 	struct buf ids;
+	struct answer_plan plan;
 };
 
 struct engine {

@@ -224,6 +224,8 @@ static long find_graph(struct collection *c, const struct probe *p, size_t k, si
 
 	if (waiting < 0)
 		return waiting;
+	s->plan.graph = true;
+	s->plan.scanned = (uint64_t)waiting;
 	n = hnsw_search(c->graph, p, k, ef, NULL, NULL, s->hits);
 	if (n < 0 || waiting == 0)
 		return n;
@@ -253,6 +255,7 @@ static long find(struct collection *c, const struct probe *p, struct want w, str
 		if (n < 0 || (size_t)n == w.k)
 			return n;
 	}
+	s->plan.scanned += s->plan.rows;
 	return (long)flat_search(&c->rows, p, w.k, s->hits);
 }
 
@@ -343,6 +346,9 @@ static long search_locked(struct collection *c, const struct query *q, struct sc
 		w.k = live;
 	if (w.ef < w.k)
 		w.ef = w.k;
+	s->plan = (struct answer_plan){
+		.k = (uint32_t)w.k, .ef = (uint32_t)w.ef, .rows = live, .dim = c->rows.dim
+	};
 	n = find_whole(c, &p, w, live, s, ret_damaged);
 	if (n > 0)
 		rc = take_ids(c, (size_t)n, s);
@@ -423,6 +429,7 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 	rwlock_read_unlock(&c->lock);
 	if (damaged && !atomic_exchange(&c->damage_told, true))
 		engine_tell(c, ENGINE_DAMAGED);
+	a->plan = s->plan;
 	rc = n < 0 ? (int)n : answer(c, q, s, (size_t)n, a, e);
 	engine_scratch_put(en, s);
 	collection_leave(c);

@@ -9,6 +9,8 @@
 #ifndef RV_QUERY_ANSWER_H
 #define RV_QUERY_ANSWER_H
 
+#include <stdint.h>
+
 #include "base/buf.h"
 #include "query/query.h"
 
@@ -20,6 +22,17 @@ struct answer_sink {
 	void *ctx;
 };
 
+/* How a query was answered, for who asks why it took so long. */
+struct answer_plan {
+	bool graph; /* walked */
+	uint32_t k, ef;
+	uint64_t scanned; /* compared one by one: all, or what waits for the graph */
+	uint64_t rows;    /* live */
+	size_t dim;
+	uint64_t us;        /* all of it */
+	uint64_t waited_us; /* of these, for a core that others had */
+};
+
 /* The answers of one exchange, one after the other. */
 struct answer {
 	struct buf *out;
@@ -29,6 +42,9 @@ struct answer {
 	unsigned include;
 	/* out is above LIMIT_ANSWER_BYTES: hits are left out since, the exchange fails */
 	bool too_long;
+	struct answer_plan plan;        /* of the current one */
+	bool slow;                      /* the current one took so long that it is to be told */
+	uint64_t n_slow_before;         /* then: that were not told, since the last one */
 	const struct answer_sink *sink; /* NULL: hits are rendered into out */
 };
 

@@ -28,6 +28,10 @@ int admit_vector(struct inside *in, const struct admission *a, struct err *e);
 /* Of a batch that was not committed. per_s: max_write_rate, QUOTA_UNLIMITED allowed. */
 void admit_vectors_return(struct tenant *t, uint64_t per_s, uint64_t n);
 
+/* slow.c: of all collections, when they are loaded; and whether an answer that took so long is told. */
+int slow_load(struct tenants *ts, struct err *e);
+void slow_look(struct inside *in, const struct inside *of, struct answer *a);
+
 /* on_limit of all collections, when they are loaded. */
 int on_limit_load(struct tenants *ts, struct err *e);
 

@@ -205,6 +205,8 @@ static int load(struct tenants *ts, struct err *e)
 	if (rc < 0)
 		return rc;
 	rc = on_limit_load(ts, e);
+	if (rc == 0)
+		rc = slow_load(ts, e);
 	if (rc < 0)
 		return rc;
 	rc = slots_load(ts, e);

@@ -28,11 +28,12 @@ static const struct {
 	[SETTING_AUDIT_FILES] = { "audit_files", 8, 0, AUDIT_FILES_MAX, false },
 	[SETTING_METRICS_TENANTS] = { "metrics_tenants", 1000, 0, 100000, false },
 	[SETTING_MEMORY_BYTES] = { "memory_bytes", NO_LIMIT, 0, 1ull << 62, true },
+	[SETTING_SLOW_QUERY_US] = { "slow_query_us", NO_LIMIT, 0, SLOW_QUERY_US_MAX, true },
 };
 
 #define KNOWN                                                                                        \
 	"audit_level, audit_rate, audit_data_rate, audit_file_bytes, audit_files, metrics_tenants, " \
-	"memory_bytes"
+	"memory_bytes, slow_query_us"
 
 static const char *const levels[] = {
 	[AUDIT_ADMIN] = "admin",

@@ -18,6 +18,7 @@ enum setting {
 	SETTING_AUDIT_FILES,      /* older ones that are kept */
 	SETTING_METRICS_TENANTS,  /* that have series of their own */
 	SETTING_MEMORY_BYTES,     /* of open tenants that are not in use; UINT64_MAX: no limit */
+	SETTING_SLOW_QUERY_US,    /* queries that take as long are told; UINT64_MAX: none */
 	SETTING_N,
 };
 

@@ -208,6 +208,20 @@ int tenant_search(struct inside *in, const struct query *q, size_t n_before, str
 int tenant_on_limit(struct tenants *ts, uint32_t cid, bool *ret_waits);
 int tenant_set_on_limit(struct inside *in, bool waits, struct err *e);
 
+/*
+ * From how many microseconds on a query of a collection is told (UINT64_MAX: none), its own setting,
+ * persistent. The mount's config has one for all; the smaller one holds. -ENODEV.
+ */
+#define SLOW_QUERY_US_MAX 3600000000u
+int tenant_slow_query_us(struct tenants *ts, uint32_t cid, uint64_t *ret);
+int tenant_set_slow_query_us(struct inside *in, uint64_t us, struct err *e);
+/*
+ * What to tell of an answer that is slow, as "KEY=VALUE ...": whose it is, how long it took and why.
+ * At most one a second and tenant; its events have it by then.
+ */
+void tenant_slow_line(struct inside *in, const struct inside *of, const struct answer *a,
+                      struct buf *ret);
+
 /* ---- shared collections ---- */
 
 /*

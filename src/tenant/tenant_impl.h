@@ -65,6 +65,7 @@ struct collection {
 	struct collection *next;             /* ts->lock; of the tenant, removed ones too */
 	enum tenant_status status;           /* ts->lock; its own, beside the tenant's */
 	bool waits;                          /* ts->lock; on_limit of its config */
+	_Atomic uint64_t slow_us;            /* relaxed; slow_query_us of its config, less one */
 	bool removed;                        /* ts->lock */
 	uint16_t slot;                       /* ts->lock; of a shared one, 0: none */
 	struct activity activity;
@@ -115,6 +116,8 @@ struct tenant {
 	_Atomic uint64_t rejected[QUOTA_N]; /* relaxed: statistic */
 	struct rate queries, vectors;       /* max_qps, max_write_rate */
 	_Atomic uint64_t searching;         /* counted while max_concurrent is set */
+	_Atomic uint64_t slow_told_ns;      /* relaxed; when a slow query was told last */
+	_Atomic uint64_t slow_untold;       /* relaxed; since then */
 	struct flow searches, index;        /* both of quota's weight */
 	unsigned n_waiting;                 /* ts->waiting.lock */
 	_Atomic uint32_t owner_changes;     /* its own and its collections' */

@@ -56,15 +56,21 @@ static int search(struct inside *in, const struct inside *of, const struct query
                   struct answer *a, struct err *e)
 {
 	struct flow *flow = &in->tenant->searches;
-	uint64_t began = clock_mono_ns();
+	uint64_t began = clock_mono_ns(), waited, all;
 	struct turn turn;
 	int rc;
 
 	turn_take(flow, &turn);
+	waited = clock_mono_ns() - began;
 	rc = engine_search(of->engine, of->cid, q, a, e);
 	turn_give(flow, &turn);
-	if (rc >= 0)
-		count_query(in->collection, clock_mono_ns() - began);
+	if (rc < 0)
+		return rc;
+	all = clock_mono_ns() - began;
+	count_query(in->collection, all);
+	a->plan.us = all / 1000;
+	a->plan.waited_us = waited / 1000;
+	slow_look(in, of, a);
 	return rc;
 }
 

@@ -5,6 +5,7 @@
 #include "tree/asking.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 static int enter_shared(struct asking *a, struct err *e)
 {
@@ -53,11 +54,52 @@ static int run_all(struct asking *a, const struct query *q, size_t n_before, str
 int asking_run(struct asking *a, const struct query *q, size_t n_before, struct answer *answer,
                struct err *e)
 {
+	bool shared = a->node.kind == NODE_VIEW_QUERY;
+	int rc;
+
 	if (a->node.kind == NODE_ALL_QUERY)
 		return run_all(a, q, n_before, answer, e);
-	if (a->node.kind == NODE_VIEW_QUERY)
-		return tenant_search_in(&a->in, &a->shared, q, n_before, answer, e);
-	return tenant_search(&a->in, q, n_before, answer, e);
+	rc = shared ? tenant_search_in(&a->in, &a->shared, q, n_before, answer, e)
+	            : tenant_search(&a->in, q, n_before, answer, e);
+	if (rc >= 0 && answer->slow && !a->slow) {
+		a->slow = true;
+		a->plan = answer->plan;
+		a->n_slow_before = answer->n_slow_before;
+	}
+	return rc;
+}
+
+/* What the process is called, as one word; it may be gone, or unseen from here. */
+static void add_command(pid_t pid, struct buf *ret)
+{
+	char path[32], name[64];
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	n = fread(name, 1, sizeof(name), f);
+	fclose(f);
+	buf_adds(ret, " command=");
+	for (size_t i = 0; i < n && name[i] != '\n'; i++)
+		buf_addc(ret, name[i] > ' ' && name[i] < 0x7f ? name[i] : '_');
+}
+
+static void tell_slow(struct tree *t, struct asking *a, const struct lineage *l)
+{
+	struct answer of = { .plan = a->plan, .n_slow_before = a->n_slow_before };
+	BUF_AUTO struct buf line = BUF_INIT;
+
+	if (!a->slow || !t->options.slow_query)
+		return;
+	tenant_slow_line(&a->in, a->shared.tenant ? &a->shared : &a->in, &of, &line);
+	buf_addf(&line, " pid=%d uid=%u", (int)l->pid[0], (unsigned)l->uid);
+	if (l->pid[0])
+		add_command(l->pid[0], &line);
+	if (!buf_failed(&line))
+		t->options.slow_query(t->options.slow_query_ctx, line.data);
 }
 
 static void post_note(struct tree *t, const struct asking *a, const struct lineage *l)
@@ -75,6 +117,7 @@ void asking_end(struct tree *t, struct asking *a, const struct lineage *l)
 {
 	if (a->n_run > 0)
 		post_note(t, a, l);
+	tell_slow(t, a, l);
 	if (a->shared.tenant)
 		tenant_leave(&a->shared);
 	if (a->in.tenant)

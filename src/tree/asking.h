@@ -15,6 +15,9 @@ struct asking {
 	struct inside shared; /* that one */
 	size_t n_run;
 	struct across across; /* of the first query that left out something, or the last one */
+	bool slow;            /* one took long */
+	struct answer_plan plan;
+	uint64_t n_slow_before;
 };
 
 /* Enters what is asked; then asking_end. As tenant_enter. */

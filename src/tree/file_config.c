@@ -45,10 +45,13 @@ static const char *const durability_names[] = {
 struct settings {
 	struct collection_config c;
 	bool waits;
+	uint64_t slow_us; /* UINT64_MAX: none */
 };
 
-static void render_config(const struct collection_config *c, bool waits, struct buf *ret)
+static void render_config(const struct settings *s, struct buf *ret)
 {
+	const struct collection_config *c = &s->c;
+
 	buf_addf(ret, "dimension %" PRIu32 "\n", c->dimension);
 	buf_addf(ret, "metric %s\n", metric_name(c->metric));
 	buf_addf(ret, "m %" PRIu32 "\n", c->m);
@@ -58,7 +61,11 @@ static void render_config(const struct collection_config *c, bool waits, struct 
 	buf_addf(ret, "k %" PRIu32 "\n", c->k);
 	buf_addf(ret, "durability %s\n", durability_names[c->durability]);
 	buf_addf(ret, "receipts %" PRIu32 "\n", c->receipts);
-	buf_addf(ret, "on_limit %s\n", waits ? "wait" : "refuse");
+	buf_addf(ret, "on_limit %s\n", s->waits ? "wait" : "refuse");
+	if (s->slow_us == UINT64_MAX)
+		buf_adds(ret, "slow_query_us max\n");
+	else
+		buf_addf(ret, "slow_query_us %" PRIu64 "\n", s->slow_us);
 }
 
 static int get_config(struct tree *t, struct inside *in, struct settings *ret, struct err *e)
@@ -68,6 +75,8 @@ static int get_config(struct tree *t, struct inside *in, struct settings *ret, s
 
 	if (rc == 0)
 		rc = tenant_on_limit(t->tenants, in->cid, &ret->waits);
+	if (rc == 0)
+		rc = tenant_slow_query_us(t->tenants, in->cid, &ret->slow_us);
 	if (rc < 0)
 		return err_set(e, rc, "the collection was removed");
 	ret->c = info.config;
@@ -85,7 +94,7 @@ static int render(struct tree *t, const struct caller *who, struct node n, struc
 		return rc;
 	rc = get_config(t, &in, &s, e);
 	if (rc == 0)
-		render_config(&s.c, s.waits, ret);
+		render_config(&s, ret);
 	tenant_leave(&in);
 	return rc;
 }
@@ -159,6 +168,14 @@ static int set_on_limit(struct settings *s, const struct keyed_line *l, struct e
 	return 0;
 }
 
+static int set_slow_query_us(struct settings *s, const struct keyed_line *l, struct err *e)
+{
+	if (!keyed_value_is(l, "max") && !keyed_value_is(l, "default"))
+		return keyed_u64(l, 0, SLOW_QUERY_US_MAX, &s->slow_us, e);
+	s->slow_us = UINT64_MAX;
+	return 0;
+}
+
 static int apply_line(struct settings *s, const struct keyed_line *l, struct err *e)
 {
 	struct collection_config *c = &s->c;
@@ -174,9 +191,11 @@ static int apply_line(struct settings *s, const struct keyed_line *l, struct err
 		return set_durability(c, l, e);
 	if (keyed_key_is(l, "on_limit"))
 		return set_on_limit(s, l, e);
+	if (keyed_key_is(l, "slow_query_us"))
+		return set_slow_query_us(s, l, e);
 	return keyed_unknown(l,
 	                     "dimension, metric, m, ef_construction, quantization, ef_search, k, "
-	                     "durability, receipts, on_limit",
+	                     "durability, receipts, on_limit, slow_query_us",
 	                     e);
 }
 
@@ -232,7 +251,9 @@ static int configure(struct tree *t, struct inside *in, const char *text, size_t
 		if (rc == 0)
 			rc = engine_collection_configure(in->engine, in->cid, &to.c, e);
 	}
-	return rc < 0 ? rc : tenant_set_on_limit(in, to.waits, e);
+	if (rc == 0)
+		rc = tenant_set_on_limit(in, to.waits, e);
+	return rc < 0 ? rc : tenant_set_slow_query_us(in, to.slow_us, e);
 }
 
 static int control(struct tree *t, const struct caller *who, struct node n, const char *text,

@@ -26,9 +26,12 @@ struct tree_options {
 	bool read_only;
 	uid_t root_uid; /* who runs the daemon: owner of the top and of quota and status */
 	gid_t root_gid;
-	int kept_fd;       /* memory that outlives this process (kept.h), -1: none; stays the caller's */
+	int kept_fd; /* memory that outlives this process (kept.h), -1: none; stays the caller's */
 	uint32_t restarts; /* servers of this mount before this one */
 	pid_t supervisor;  /* 0: none */
+	/* Told of queries that took long, a line each without newline, from any thread; NULL: nobody. */
+	void (*slow_query)(void *ctx, const char *line);
+	void *slow_query_ctx;
 };
 
 int tree_new(const struct tree_options *o, struct tree **ret, struct err *e);

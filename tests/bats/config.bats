@@ -30,7 +30,8 @@ ef_search 64
 k 10
 durability commit
 receipts 1024
-on_limit refuse"
+on_limit refuse
+slow_query_us max"
 }
 
 @test "any time: ef_search, k, durability, receipts" {
@@ -52,6 +53,80 @@ receipts 5"
     assert_line "k 10"
     assert_line "durability commit"
     assert_line "receipts 1024"
+}
+
+# Lines of the log about slow queries.
+slow_lines() {
+    grep 'warning: slow query ' "$LOG" | sed 's/.*slow query //'
+}
+
+has_slow_lines() { # N
+    [ "$(slow_lines | wc -l)" -ge "$1" ]
+}
+
+@test "slow_query_us: a line in the log and in events, with plan and caller" {
+    write ingest/a "1 2 3"
+    write query "1 2 3"
+    write config "slow_query_us 0"
+    assert_equal "$(value config slow_query_us)" 0
+    exec 4< <(exec cat events)
+    reader=$!
+    listens() {
+        find "/proc/$reader/fd" -lname '*/events' | grep -q .
+    }
+    poll 10 listens
+    bash -c 'echo "k=1 1 2 3" > query'
+    poll 10 has_slow_lines 1
+    assert_equal "$(slow_lines | sed 's/us=[0-9]* waited_us=[0-9]*/us=N/; s/pid=[1-9][0-9]*/pid=P/')" \
+        "tenant=t us=N plan=scan k=1 scanned=1 rows=1 dimension=3 pid=P uid=$(id -u) command=bash"
+    # one a second: the others are counted
+    for i in 1 2 3; do
+        echo "1 2 3" > query
+    done
+    assert_equal "$(slow_lines | wc -l)" 1
+    untold() {
+        echo "1 2 3" > query
+        slow_lines | grep -q 'untold=[1-9]'
+    }
+    poll 10 untold
+    read -r -t 10 -u 4 _ word rest
+    assert_equal "$word" slow_query
+    assert_regex "$rest" '^us=[0-9]+ waited_us=[0-9]+ plan=scan k=1 scanned=1 rows=1 dimension=3$'
+    exec 4<&-
+    kill $reader
+    # kept over mounts, and off again
+    remount
+    cd "$T"
+    assert_equal "$(value config slow_query_us)" 0
+    write config "slow_query_us default"
+    n=$(slow_lines | wc -l)
+    echo "1 2 3" > query
+    assert_equal "$(value config slow_query_us) $(slow_lines | wc -l)" "max $n"
+}
+
+@test "slow_query_us at the top is for all, and a graph's plan says so" {
+    python3 -c '
+import random
+r = random.Random(3)
+for i in range(3000):
+    print(r.gauss(0, 1), r.gauss(0, 1), r.gauss(0, 1))' > "$BATS_TEST_TMPDIR/many"
+    mkdir collections/more
+    cp "$BATS_TEST_TMPDIR/many" collections/more/ingest/
+    poll 30 grep -q 'index_backlog 0' collections/more/stats
+    write "$MNT/config" "slow_query_us 0"
+    echo "k=7 ef=50 1 2 3" > collections/more/query
+    poll 10 has_slow_lines 1
+    run slow_lines
+    assert_output --regexp '^tenant=t collection=more us=[0-9]+ waited_us=[0-9]+ plan=graph k=7 ef=50 scanned=0 rows=3000 dimension=3 pid='
+    write "$MNT/config" "slow_query_us 3600000000"
+    echo "1 2 3" > collections/more/query
+    assert_equal "$(slow_lines | wc -l)" 1
+    for bad in "slow_query_us -1" "slow_query_us 3600000001" "slow_query_us x"; do
+        run write "$MNT/config" "$bad"
+        assert_failure
+        run write config "$bad"
+        assert_failure
+    done
 }
 
 @test "k is that of a query that names none" {
