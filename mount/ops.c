@@ -307,6 +307,16 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	after_open(req, t, handle, fuse_reply_open(req, fi));
 }
 
+/*
+ * EAGAIN tells a descriptor with O_NONBLOCK to wait until poll says that it is ready, which rates and lost
+ * answers have nothing to do with: who took it so, as Go's runtime does with every file, would wait
+ * for ever.
+ */
+static long for_descriptor(long rc, const struct fuse_file_info *fi)
+{
+	return rc == -EAGAIN && (fi->flags & O_NONBLOCK) ? -EBUSY : rc;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                     struct fuse_file_info *fi)
 {
@@ -319,6 +329,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	do {
 		generation = waiting_generation(w);
 		rc = tree_read(tree_of(req), &r.who, r.handle, r.off, size, &data);
+		rc = (int)for_descriptor(rc, fi);
 		if (rc == TREE_WAIT && (fi->flags & O_NONBLOCK))
 			rc = -EAGAIN;
 		else if (rc == TREE_WAIT && waiting_read(w, &r, generation))
@@ -340,7 +351,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 	if (n >= 0 && tree_grew(tree_of(req), fi->fh, &reaches))
 		tell_size(req, ino, reaches);
 	if (n < 0)
-		reply(req, __func__, (int)n);
+		reply(req, __func__, (int)for_descriptor(n, fi));
 	else
 		fuse_reply_write(req, (size_t)n);
 }

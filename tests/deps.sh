@@ -3,15 +3,18 @@
 set -eu
 
 build="make gcc libc6-dev pkg-config libfuse3-dev fuse3 libsqlite3-dev libsimde-dev libjansson-dev libcurl4-openssl-dev"
-test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc gnuplot-nox zsh curl jq python3-numpy"
+test="libcmocka-dev bats bats-support bats-assert bats-file busybox python3 rsync attr sqlite3 procps util-linux mandoc gnuplot-nox zsh curl jq python3-numpy perl mawk nodejs ruby tcl php-cli lua5.4"
 
 # Packages that another one stands in for.
 is_there() {
     case $1 in
-    busybox | rsync | python3 | sqlite3 | bats | make | gcc | zsh | curl | jq) command -v "$1" > /dev/null && return ;;
+    busybox | rsync | python3 | sqlite3 | bats | make | gcc | zsh | curl | jq | perl | mawk | ruby | lua5.4) command -v "$1" > /dev/null && return ;;
     pkg-config) command -v pkg-config > /dev/null && return ;;
     attr) command -v setfattr > /dev/null && return ;;
     procps) command -v ps > /dev/null && return ;;
+    nodejs) command -v node > /dev/null && return ;;
+    tcl) command -v tclsh > /dev/null && return ;;
+    php-cli) command -v php > /dev/null && return ;;
     gnuplot-nox) command -v gnuplot > /dev/null && return ;;
     libcurl4-openssl-dev) command -v pkg-config > /dev/null && pkg-config --exists libcurl && return ;;
     fuse3) command -v fusermount3 > /dev/null && return ;;
