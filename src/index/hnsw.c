@@ -23,7 +23,10 @@
  *  5. Inserts and searches run in parallel, searches without any lock (hnsw_impl.h).
  *  6. Traversal may compare short codes instead of the vectors (vector/codes.h); the best
  *     candidates are then put in order by the vectors themselves (hnsw_search.c).
- *  7. A node's level is not drawn but computed from a seed and its slot, so that a rebuild
+ *  7. A walk expands its next candidate before the results of this one are known, so that memory
+ *     is asked for one while the other is compared (hnsw_walk.c); and many vectors that wait are
+ *     linked in an order in which neighbours follow one another (hnsw_order.c).
+ *  8. A node's level is not drawn but computed from a seed and its slot, so that a rebuild
  *     gives the same levels and no table has to be laid out again (below).
  */
 #include "index/hnsw.h"
