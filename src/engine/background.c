@@ -110,8 +110,8 @@ static int link_some(struct collection *c, uint64_t until)
 	struct turn turn;
 	int rc;
 
-	turn_take(f, &turn);
 	backlog_sort(c);
+	turn_take(f, &turn);
 	do
 		rc = backlog_link_one(c, NULL);
 	while (rc == 1 && !turn_wanted(f) && clock_mono_ns() < until &&

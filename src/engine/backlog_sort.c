@@ -97,14 +97,30 @@ static void window_end(struct collection *c, struct window *w)
 	mem_free(w->rows);
 }
 
+/* Gives the turn back between pieces while somebody else wants it, as linking does. */
+static void find_all_places(struct collection *c, struct window *w)
+{
+	struct flow *f = c->engine->flow;
+	struct turn turn;
+
+	turn_take(f, &turn);
+	for (uint32_t i = 0; i < w->n && !atomic_load(&c->engine->closing); i += AT_ONCE) {
+		if (turn_wanted(f)) {
+			turn_give(f, &turn);
+			turn_take(f, &turn);
+		}
+		find_places(c, w, i, i + AT_ONCE < w->n ? i + AT_ONCE : w->n);
+	}
+	turn_give(f, &turn);
+}
+
 void backlog_sort(struct collection *c)
 {
 	struct window w = { 0 };
 
 	if (!window_begin(c, &w))
 		return;
-	for (uint32_t i = 0; i < w.n; i += AT_ONCE)
-		find_places(c, &w, i, i + AT_ONCE < w.n ? i + AT_ONCE : w.n);
+	find_all_places(c, &w);
 	hnsw_sort_places(w.rows, w.n);
 	window_end(c, &w);
 }

@@ -279,7 +279,7 @@ void graph_adjust(struct collection *c);
 int graph_start(struct collection *c, struct err *e) REQUIRES(c->lock, c->mu);
 struct hnsw *graph_new(const struct collection *c, struct err *e); /* with room for rows.cap */
 
-/* backlog_sort.c: neighbours follow one another in what waits, if it is much. No locks */
+/* backlog_sort.c: neighbours follow one another in what waits, if it is much. No locks, no turn. */
 void backlog_sort(struct collection *c);
 
 /* ---- background.c ---- */

@@ -16,6 +16,7 @@
 #ifndef RV_INDEX_BEAM_H
 #define RV_INDEX_BEAM_H
 
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -66,6 +67,7 @@ static inline uint32_t beam_room(uint32_t ef)
 
 static inline void beam_clear(struct beam *b, uint32_t ef)
 {
+	assert(ef <= b->room);
 	b->n = b->next = 0;
 	b->ef = ef;
 }

@@ -138,9 +138,9 @@ static uint32_t bounded_ef(const struct hnsw *h, size_t k, size_t ef)
 /* For a second walk. The scratch has room for it. */
 static uint32_t wider_ef(const struct hnsw *h, uint32_t ef)
 {
-	uint32_t count = hnsw_count(h);
+	uint32_t count = hnsw_count(h), wide = WIDER * ef;
 
-	return count / WIDER > ef ? WIDER * ef : count > ef ? count : ef;
+	return count >= wide ? wide : count > ef ? count : ef;
 }
 
 /* Another walk for ef candidates, by q, from the best that there are. */

@@ -160,6 +160,38 @@ static void closer_together_than_codes_can_tell(void **state)
 	}
 }
 
+/* One cluster, from where codes tell nothing of it to where they tell enough. */
+static float cloud_width;
+
+static void fill_cloud(struct fixture *f, float *v)
+{
+	for (size_t i = 0; i < f->rows.dim; i++)
+		v[i] = 1 + cloud_width * fx_normal(f);
+}
+
+/* A walk for as many candidates again has room for them, whatever the number of nodes. */
+static void room_for_a_second_walk(void **state)
+{
+	struct hit hits[K];
+	struct hnsw *h;
+	struct trial t;
+	struct probe q;
+
+	(void)state;
+	for (cloud_width = 0.02f; cloud_width < 0.7f; cloud_width *= 1.4f) {
+		trial_init(&t, 1009, 64, METRIC_COSINE, fill_cloud);
+		h = graph_of(&t, HNSW_4BIT, 0);
+		for (size_t ef = 495; ef < 505; ef++) {
+			for (size_t i = 0; i < 20; i++) {
+				probe_init(&q, &t.f.rows, t.queries + i * t.f.rows.dim);
+				assert_int_equal(hnsw_search(h, &q, K, ef, NULL, NULL, hits), K);
+			}
+		}
+		hnsw_free(h);
+		trial_release(&t);
+	}
+}
+
 /* Lengths between 1 and 7, so that each metric has neighbours of its own. */
 static void fill_of_any_length(struct fixture *f, float *v)
 {
@@ -198,6 +230,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(clusters_far_apart),
 		cmocka_unit_test(closer_together_than_codes_can_tell),
+		cmocka_unit_test(room_for_a_second_walk),
 		cmocka_unit_test(codes_and_bulk_cost_nothing),
 	};
 
