@@ -152,9 +152,9 @@ static size_t decimal_length(const struct decimal *d)
 	int point = d->n_digits + d->exp10;
 
 	if (!is_plain(d)) /* d.ddde-07: exponents of floats have two digits */
-		return (size_t)(d->n_digits + (d->n_digits > 1) + 4);
+		return (size_t)d->n_digits + (d->n_digits > 1) + 4;
 	if (point <= 0)
-		return (size_t)(2 - point + d->n_digits);
+		return (size_t)d->n_digits + 2 - (size_t)point;
 	return (size_t)(d->exp10 >= 0 ? point : d->n_digits + 1);
 }
 
@@ -171,7 +171,7 @@ static char *put_plain(char *p, const struct decimal *d)
 	int point = d->n_digits + d->exp10;
 
 	if (point <= 0) {
-		memcpy(p, "0.000000", 8);
+		memcpy(p, "0.000000", 8); /* NOLINT(bugprone-not-null-terminated-result) */
 		p += 2 - point;
 		put_digits(p, d->digits, d->n_digits);
 		return p + d->n_digits;

@@ -375,7 +375,7 @@ static int remove_some(struct removal *r, const struct id_ref *ids, size_t n, st
 	if (r->n)
 		rc = removal_commit(r, e);
 	mutex_lock(&r->c->mu);
-	for (size_t i = 0; i < r->n; i++)
+	for (size_t i = 0; r->entries && i < r->n; i++)
 		idtable_unref(&r->c->ids, r->entries[i]);
 	mutex_unlock(&r->c->mu);
 	mem_free(r->entries);
