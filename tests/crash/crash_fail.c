@@ -7,7 +7,7 @@
  * operation, the first call that the operation leads to fails, then, with the next operation, the
  * second, until an operation had no more calls to fail. An operation either succeeds as if nothing
  * had been, or fails with a sentence and has done nothing; what follows works, at once or, behind a
- * failed sync, when the tenants were opened again. Opening is an operation, too. STRIDE: of the calls for
+ * failed sync, when the tenants were opened again. Opening is an operation, too, and so is salvaging. STRIDE: of the calls for
  * memory about every STRIDEth is taken.
  */
 #include <errno.h>
@@ -19,8 +19,9 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "store/salvage.h"
 #include "tests/crash/disk.h"
-#include "tests/crash/world.h"
+#include "tests/crash/world_impl.h"
 
 struct class
 {
@@ -221,6 +222,42 @@ static bool fail_open(const struct class *c, unsigned long n)
 	return failed > 0;
 }
 
+static void not_told(void *ctx, const char *collection, const char *sentence)
+{
+}
+
+/* A store that is whole is salvaged: all of it or an error, and the old one stays as it was. */
+static bool fail_salvage(const struct class *c, unsigned long n)
+{
+	const struct salvage_watch watch = { .told = not_told };
+	char from[sizeof(dir) + 32], to[sizeof(dir) + 32];
+	struct salvage_result result;
+	struct err e = { 0 };
+	unsigned long failed;
+	uint32_t number;
+	int rc;
+
+	if (world_tenant(ts, &w, 0, &number) < 0)
+		return false;
+	close_all();
+	snprintf(from, sizeof(from), "%s/stores/%u", dir, number);
+	snprintf(to, sizeof(to), "%s/salvaged", dir);
+	disk_fail(c->kinds, n, c->error, false);
+	rc = store_salvage(from, to, number, &watch, &result, &e);
+	failed = disk_failed();
+	disk_fail(0, 0, 0, false);
+	tried += failed > 0;
+	refused += rc < 0;
+	unnoticed += rc == 0 && failed;
+	if (rc < 0 ? !failed || !e.text[0] : c->kinds != DISK_READ && result.lost)
+		give_up("salvage", c, n, &e);
+	io_remove_tree(to);
+	if (open_all(&e) < 0)
+		give_up("open", c, n, &e);
+	compare(c, n, "salvage");
+	return failed > 0;
+}
+
 static unsigned long next_n(const struct class *c, unsigned long n)
 {
 	return n + 1 +
@@ -279,6 +316,9 @@ static void run_class(const struct class *c, bool verbose)
 			make_again(c);
 	}
 	for (unsigned long n = 1; fail_open(c, n);)
+		n = next_n(c, n);
+	make_again(c);
+	for (unsigned long n = 1; fail_salvage(c, n);)
 		n = next_n(c, n);
 	reopen(c, 0);
 	compare(c, 0, "at the end");
