@@ -48,9 +48,19 @@ struct salvage {
 struct salvage_coll *salvage_coll(struct salvage *x, uint32_t cid); /* NULL */
 /* One that is not known yet is made up. NULL: no memory. */
 struct salvage_coll *salvage_coll_make(struct salvage *x, uint32_t cid);
+/* One that was found as it was stored; of several versions the newest counts. 0 or -ENOMEM. */
+int salvage_coll_take(struct salvage *x, const struct coll_state *st);
 void salvage_tell(struct salvage *x, const struct salvage_coll *c, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void salvage_saw(struct salvage *x); /* one more row */
+
+/* ---- salvage_database.c ---- */
+int salvage_first_pass(struct salvage *x, struct err *e);  /* collections, the state, what went */
+int salvage_second_pass(struct salvage *x, struct err *e); /* rows, receipts; temp.wanted */
+/* Takes out what was replaced or removed, and older versions of what is damaged. */
+int salvage_drop(struct salvage *x, struct err *e);
+/* What temp.wanted names and nothing had. */
+int salvage_tell_lost(struct salvage *x, struct err *e);
 
 /* ---- salvage_image.c ---- */
 /* Parameters of a collection that is not known. */
