@@ -22,6 +22,7 @@
 #include "mount/mountpoint.h"
 #include "mount/session.h"
 #include "mount/supervisor.h"
+#include "mount/view.h"
 #include "tenant/datadir.h"
 
 #define READY_TIMEOUT_MS 30000
@@ -193,6 +194,8 @@ static int run(struct options *o)
 
 	if (o->is_server)
 		return run_server(o);
+	if (o->tenant[0])
+		return view_mount(o, &e) < 0 ? fail(EXIT_MOUNT, e.text) : 0;
 	if (prepare(o, &lock_fd, &e) < 0)
 		return fail(EXIT_MOUNT, e.text);
 	if (o->foreground)

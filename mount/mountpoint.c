@@ -62,6 +62,38 @@ static bool is_ours(const char *path)
 	return ours;
 }
 
+/* "36 35 0:30 / /mnt rw … - fuse.ruvectorfs /var/tmp/data rw" */
+static bool is_whole_of(char *line, const char *data, char where[4097])
+{
+	char root[4097], type[256], source[4097];
+	const char *dash = strstr(line, " - ");
+
+	if (!dash || sscanf(line, "%*s %*s %*s %4096s %4096s", root, where) != 2 ||
+	    sscanf(dash, " - %255s %4096s", type, source) != 2)
+		return false;
+	unescape(where);
+	unescape(source);
+	return strcmp(root, "/") == 0 && strcmp(type, OUR_TYPE) == 0 && strcmp(source, data) == 0;
+}
+
+char *mountpoint_of(const char *data)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, *found = NULL, where[4097];
+	size_t cap = 0;
+
+	while (f && getline(&line, &cap, f) > 0) {
+		if (!is_whole_of(line, data, where))
+			continue;
+		free(found);
+		found = strdup(where);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
 /* umount(8) is not setuid for FUSE, fusermount3 is. */
 static int fusermount(const char *path)
 {

@@ -14,4 +14,10 @@
  */
 int mountpoint_prepare(const char *path, char **ret, struct err *e);
 
+/*
+ * Where the whole of that source (an absolute path) is mounted, the last one; freed with free(3).
+ * NULL: nowhere that can be seen from here.
+ */
+char *mountpoint_of(const char *data);
+
 #endif

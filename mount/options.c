@@ -34,6 +34,7 @@ static const char usage[] =
 	"  -o ro              nothing can be changed; queries are answered\n"
 	"  -o threads=N       requests served at once (128)\n"
 	"  -o tier=TIER       limits of new tenants: free, pro, unlimited, or what /tiers has\n"
+	"  -o tenant=ID       of DATA, which is mounted already, only this tenant at MOUNTPOINT\n"
 	"  -o audit_level=L   what is audited in this mount: admin, refusals or data\n"
 	"  -o supervise=off   one process, whose end is the end of the mount (on)\n"
 	"\n"
@@ -87,6 +88,12 @@ static int take_tier(struct options *o, const char *value)
 	return 0;
 }
 
+static int take_tenant(struct options *o, const char *value)
+{
+	snprintf(o->tenant, sizeof(o->tenant), "%s", value);
+	return *value ? 0 : refuse("tenant must be a tenant's name", value);
+}
+
 static int take_audit_level(struct options *o, const char *value)
 {
 	enum audit_level level;
@@ -118,6 +125,8 @@ static int take_option(struct options *o, const char *s)
 		return take_threads(o, s + 8);
 	else if (strncmp(s, "tier=", 5) == 0)
 		return take_tier(o, s + 5);
+	else if (strncmp(s, "tenant=", 7) == 0)
+		return take_tenant(o, s + 7);
 	else if (strncmp(s, "audit_level=", 12) == 0)
 		return take_audit_level(o, s + 12);
 	else if (strncmp(s, "supervise=", 10) == 0)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "base/limits.h"
 
 /* Exit codes, as mount(8)'s. */
 enum {
@@ -26,6 +27,7 @@ struct options {
 	bool is_server;   /* started by a supervisor: handover.h */
 	unsigned threads; /* at most so many requests at once */
 	char tier[16];    /* of new tenants */
+	char tenant[LIMIT_NAME + 2]; /* "": all of it; longer than a name is no name */
 	char audit_level[16]; /* "": as the mount's config says */
 	struct buf fuse;  /* options that libfuse takes as they are: ",nosuid,nodev…" */
 	char **flags;     /* of the command line as it was given, DATA and MOUNTPOINT left out */

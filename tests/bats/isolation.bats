@@ -434,13 +434,55 @@ END
     chmod 700 "$DATA"
 }
 
+# What can be found out from inside a mount of bob's directory, the whole being out of sight.
+LOOK_AROUND='
+    cd "$2" || exit 1
+    ls -a .. ; stat -c %n /proc/self/cwd/../alice 2>&1; ls ../../alice ../tenants/alice 2>&1; grep -c "$3 " /proc/mounts
+    grep -o "alice\|secret" /proc/self/mountinfo
+    ln -s ../alice ingest/x 2>&1; cat error config
+    cat vectors/b'
+
 @test "a bind mount of one tenant shows nothing else" {
     mkdir "$BATS_TEST_TMPDIR/one"
-    run unshare -m bash -c '
-        mount --bind "$1/bob" "$2" && umount -l "$3" && cd "$2" || exit 1
-        ls .. ; stat -c %n /proc/self/cwd/../alice 2>&1; ls ../../alice 2>&1; grep -c "$3 " /proc/mounts
-        cat vectors/b' - "$T" "$BATS_TEST_TMPDIR/one" "$MNT"
+    run unshare -m bash -c 'mount --bind "$1/bob" "$2" && umount -l "$3"'"$LOOK_AROUND" - "$T" "$BATS_TEST_TMPDIR/one" "$MNT"
     refute_output --partial secret
+    refute_output --regexp '^alice$'
     assert_line 0
     assert_line '{"id":"b","vector":[1,2]}'
+}
+
+@test "-o tenant= shows one tenant, by itself, for as long as it is mounted" {
+    mkdir "$BATS_TEST_TMPDIR/one" "$BATS_TEST_TMPDIR/two"
+    "$RV_BIN/ruvectorfs" -o nofail,tenant=bob "$DATA" "$BATS_TEST_TMPDIR/one"
+    "$RV_BIN/ruvectorfs" -o tenant=alice "$DATA" "$BATS_TEST_TMPDIR/two"
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/two/vectors/secret-id" | cut -c -17)" '{"id":"secret-id"'
+    assert_equal "$(stat -c '%a %u' "$BATS_TEST_TMPDIR/one")" "700 12002"
+    run unshare -m bash -c 'umount "$4" && umount -l "$3"'"$LOOK_AROUND" - "$T" "$BATS_TEST_TMPDIR/one" "$MNT" "$BATS_TEST_TMPDIR/two"
+    refute_output --partial secret
+    refute_output --regexp '^alice$'
+    assert_line 0
+    assert_line '{"id":"b","vector":[1,2]}'
+    umount "$BATS_TEST_TMPDIR/two"
+    umount "$MNT" # the daemon goes on for the other one
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/one/vectors/b")" '{"id":"b","vector":[1,2]}'
+    # the whole cannot be seen from here any more
+    must_fail "is not mounted: mount the whole first" "$RV_BIN/ruvectorfs" -o tenant=alice "$DATA" "$BATS_TEST_TMPDIR/two"
+    umount "$BATS_TEST_TMPDIR/one"
+    wait_daemon
+}
+
+@test "-o tenant=: what it refuses" {
+    mkdir "$BATS_TEST_TMPDIR/one"
+    must_fail "there is no tenant carol" "$RV_BIN/ruvectorfs" -o tenant=carol "$DATA" "$BATS_TEST_TMPDIR/one"
+    for bad in ../.. . .shared a/b "$(printf 'n%.0s' $(seq 65))" ""; do
+        run "$RV_BIN/ruvectorfs" -o "tenant=$bad" "$DATA" "$BATS_TEST_TMPDIR/one"
+        assert_failure
+    done
+    must_fail "ro is for the whole" "$RV_BIN/ruvectorfs" -o ro,tenant=bob "$DATA" "$BATS_TEST_TMPDIR/one"
+    must_fail "is not mounted" "$RV_BIN/ruvectorfs" -o tenant=bob "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/one"
+    must_fail "no such directory" "$RV_BIN/ruvectorfs" -o tenant=bob "$DATA" "$BATS_TEST_TMPDIR/none"
+    run ls -A "$BATS_TEST_TMPDIR/one"
+    assert_output ""
+    run grep -c " $BATS_TEST_TMPDIR/one " /proc/mounts
+    assert_output 0
 }
