@@ -521,7 +521,7 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	if (rc == 0)
 		rc = tree_enter(t, n, file_kind(n.kind)->access_read, &in, &e);
 	if (rc == 0) {
-		rc = handles_open(t->handles, ret_handle, &h, &e);
+		rc = handles_open(t->handles, &in, ret_handle, &h, &e);
 		if (rc == 0)
 			access_opened(t, who, h, &in);
 		tree_leave(&in);

@@ -23,6 +23,7 @@ struct slot {
 	struct handle handle;
 	atomic_bool open;
 	uint32_t next_free; /* handles.lock */
+	const void *owner; /* handles.lock; the tenant it counts for, only compared; NULL: nobody */
 };
 
 struct handles {
@@ -31,6 +32,7 @@ struct handles {
 	_Atomic(struct slot *) chunks[N_CHUNKS]; /* set once, under lock */
 	uint32_t n;                              /* slots made so far; lock */
 	uint32_t first_free;                     /* lock */
+	uint32_t n_open;                         /* lock */
 };
 
 static uint64_t number_of(const struct handle *h)
@@ -60,22 +62,46 @@ static struct slot *slot_at(struct handles *hs, uint64_t index)
 	return chunk ? &chunk[index % CHUNK] : NULL;
 }
 
+/* Looked at one by one, but only when the table is half full. */
+static uint32_t n_of_locked(struct handles *hs, const void *owner) REQUIRES(hs->lock)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < hs->n; i++)
+		n += slot_at(hs, i)->owner == owner;
+	return n;
+}
+
+static int refuse_greedy_locked(struct handles *hs, const void *owner, struct err *e)
+	REQUIRES(hs->lock)
+{
+	if (!owner || hs->n_open < LIMIT_HANDLES / 2 || n_of_locked(hs, owner) < LIMIT_HANDLES / 4)
+		return 0;
+	return err_set(e, -EMFILE, "the tenant has %u open files, a quarter of what the mount has",
+	               LIMIT_HANDLES / 4);
+}
+
 static int slot_take_locked(struct handles *hs, uint32_t *ret, struct err *e) REQUIRES(hs->lock)
 {
 	struct slot *chunk;
 
+	hs->n_open++;
 	if (hs->first_free != NONE) {
 		*ret = hs->first_free;
 		hs->first_free = slot_at(hs, *ret)->next_free;
 		return 0;
 	}
-	if (hs->n == LIMIT_HANDLES)
+	if (hs->n == LIMIT_HANDLES) {
+		hs->n_open--;
 		return err_set(e, -EMFILE, "%u files of this mount are open, the limit",
 		               LIMIT_HANDLES);
+	}
 	if (hs->n % CHUNK == 0) {
 		chunk = mem_zalloc(CHUNK, sizeof(*chunk));
-		if (!chunk)
+		if (!chunk) {
+			hs->n_open--;
 			return err_nomem(e);
+		}
 		atomic_store_explicit(&hs->chunks[hs->n / CHUNK], chunk, memory_order_release);
 	}
 	*ret = hs->n++;
@@ -94,13 +120,19 @@ static struct handle *slot_open(struct handles *hs, uint32_t index, struct kept_
 	return &s->handle;
 }
 
-int handles_open(struct handles *hs, uint64_t *ret_number, struct handle **ret, struct err *e)
+int handles_open(struct handles *hs, const struct inside *in, uint64_t *ret_number,
+                 struct handle **ret, struct err *e)
 {
+	const void *owner = in ? in->tenant : NULL;
 	uint32_t index = 0;
 	int rc;
 
 	mutex_lock(&hs->lock);
-	rc = slot_take_locked(hs, &index, e);
+	rc = refuse_greedy_locked(hs, owner, e);
+	if (rc == 0)
+		rc = slot_take_locked(hs, &index, e);
+	if (rc == 0)
+		slot_at(hs, index)->owner = owner;
 	mutex_unlock(&hs->lock);
 	if (rc < 0)
 		return rc;
@@ -129,7 +161,9 @@ struct handle *handles_get(struct handles *hs, uint64_t number)
 static void free_place_locked(struct handles *hs, uint32_t index) REQUIRES(hs->lock)
 {
 	slot_at(hs, index)->next_free = hs->first_free;
+	slot_at(hs, index)->owner = NULL;
 	hs->first_free = index;
+	hs->n_open--;
 }
 
 void handles_close(struct handles *hs, uint64_t number)

@@ -4,7 +4,8 @@
  * A handle is an index into chunks that never move, and above it how often that place was used:
  * a release that is sent again never closes somebody else's. Each has a record in kept.h; those
  * that a server before this one left open are open from the start, their `left` set. At most
- * LIMIT_HANDLES are open (-EMFILE).
+ * LIMIT_HANDLES are open (-EMFILE), and from half of that on a tenant that has a quarter opens no
+ * more, so that nobody takes them all from the others.
  */
 #ifndef RV_TREE_HANDLE_H
 #define RV_TREE_HANDLE_H
@@ -17,8 +18,9 @@ struct snapshots;
 /* k is used as long as hs is; not freed. */
 int handles_new(struct kept *k, struct handles **ret, struct err *e);
 void handles_free(struct handles *hs); /* all handles must be closed */
-/* a cleared handle, its lock ready */
-int handles_open(struct handles *hs, uint64_t *ret_number, struct handle **ret, struct err *e);
+/* A cleared handle, its lock ready. in: of whose tenant it is, NULL: nobody's. */
+int handles_open(struct handles *hs, const struct inside *in, uint64_t *ret_number,
+                 struct handle **ret, struct err *e);
 /* It is answered from now on: a server after this one is to know it. */
 void handles_keep(struct handle *h, uint64_t opened_by);
 /*

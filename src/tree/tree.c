@@ -362,7 +362,7 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 
 	if (rc < 0)
 		return rc;
-	rc = handles_open(t->handles, ret_handle, &h, e);
+	rc = handles_open(t->handles, &in, ret_handle, &h, e);
 	if (rc == 0)
 		access_opened(t, who, h, &in);
 	tree_leave(&in);

@@ -65,16 +65,16 @@ static void handles_are_reused(void **state)
 	T_OK(handles_new(kept, &hs, NULL));
 	assert_null(handles_get(hs, 0));
 	assert_null(handles_get(hs, UINT64_MAX));
-	T_OK(handles_open(hs, &index, &h, NULL));
+	T_OK(handles_open(hs, NULL, &index, &h, NULL));
 	assert_ptr_equal(handles_get(hs, index), h);
-	T_OK(handles_open(hs, &second, &again, NULL));
+	T_OK(handles_open(hs, NULL, &second, &again, NULL));
 	assert_int_not_equal(index, second);
 	h->flags = 7;
 	buf_adds(&h->snapshot, "text");
 	handles_close(hs, index);
 	assert_null(handles_get(hs, index));
 	before = index;
-	T_OK(handles_open(hs, &index, &again, NULL));
+	T_OK(handles_open(hs, NULL, &index, &again, NULL));
 	assert_ptr_equal(again, h);
 	assert_int_not_equal(index, before); /* the place is, its number is not */
 	assert_null(handles_get(hs, before));
@@ -100,15 +100,45 @@ static void handles_have_a_limit(void **state)
 	assert_non_null(numbers);
 	T_OK(handles_new(kept, &hs, NULL));
 	for (unsigned i = 0; i < LIMIT_HANDLES; i++) {
-		T_OK(handles_open(hs, &numbers[i], &h, NULL));
+		T_OK(handles_open(hs, NULL, &numbers[i], &h, NULL));
 		assert_int_equal((uint32_t)numbers[i], i);
 	}
-	T_ERR(handles_open(hs, &index, &h, &e), EMFILE);
+	T_ERR(handles_open(hs, NULL, &index, &h, &e), EMFILE);
 	assert_non_null(strstr(e.text, "65536"));
 	handles_close(hs, numbers[12345]);
-	T_OK(handles_open(hs, &numbers[12345], &h, NULL));
+	T_OK(handles_open(hs, NULL, &numbers[12345], &h, NULL));
 	assert_int_equal((uint32_t)numbers[12345], 12345);
 	for (unsigned i = 0; i < LIMIT_HANDLES; i++)
+		handles_close(hs, numbers[i]);
+	handles_free(hs);
+}
+
+/* Who opens all it can leaves the others theirs; what it closes it has again. */
+static void one_tenant_takes_not_all(void **state)
+{
+	struct inside greedy = { .tenant = (struct tenant *)&greedy },
+		      other = { .tenant = (struct tenant *)&other };
+	uint64_t *numbers MEM_AUTO = mem_alloc(LIMIT_HANDLES, sizeof(*numbers));
+	struct handles *hs;
+	struct handle *h;
+	struct err e = { 0 };
+	unsigned n = 0;
+
+	assert_non_null(numbers);
+	T_OK(handles_new(kept, &hs, NULL));
+	while (n < LIMIT_HANDLES && handles_open(hs, &greedy, &numbers[n], &h, &e) == 0)
+		n++;
+	assert_int_equal(n, LIMIT_HANDLES / 2);
+	T_ERR(e.code, EMFILE);
+	assert_non_null(strstr(e.text, "16384"));
+	for (unsigned i = 0; i < LIMIT_HANDLES / 4; i++)
+		T_OK(handles_open(hs, i % 2 ? &other : NULL, &numbers[n++], &h, NULL));
+	T_ERR(handles_open(hs, &greedy, &numbers[n], &h, NULL), EMFILE);
+	for (unsigned i = 0; i <= LIMIT_HANDLES / 4; i++)
+		handles_close(hs, numbers[i]);
+	T_OK(handles_open(hs, &greedy, &numbers[0], &h, NULL)); /* half is open */
+	handles_close(hs, numbers[0]);
+	for (unsigned i = LIMIT_HANDLES / 4 + 1; i < n; i++)
 		handles_close(hs, numbers[i]);
 	handles_free(hs);
 }
@@ -127,7 +157,8 @@ static void *open_and_close(void *arg)
 		struct handle *h;
 		uint64_t index;
 
-		if (handles_open(shared, &index, &h, NULL) < 0 || handles_get(shared, index) != h) {
+		if (handles_open(shared, NULL, &index, &h, NULL) < 0 ||
+		    handles_get(shared, index) != h) {
 			atomic_fetch_add(&n_wrong, 1);
 			continue;
 		}
@@ -193,6 +224,7 @@ int main(void)
 		cmocka_unit_test(table_of_files),
 		cmocka_unit_test_setup_teardown(handles_are_reused, start, stop),
 		cmocka_unit_test_setup_teardown(handles_have_a_limit, start, stop),
+		cmocka_unit_test_setup_teardown(one_tenant_takes_not_all, start, stop),
 		cmocka_unit_test_setup_teardown(handles_from_threads, start, stop),
 		cmocka_unit_test(snapshots_know_the_newest_size),
 	};

@@ -47,12 +47,12 @@ static void handles_are_taken_over(void **state)
 	struct handle *h;
 
 	T_OK(handles_new(k, &hs, NULL));
-	T_OK(handles_open(hs, &a, &h, NULL));
+	T_OK(handles_open(hs, NULL, &a, &h, NULL));
 	h->node = config;
 	h->flags = O_RDONLY;
 	handles_keep(h, 41);
-	T_OK(handles_open(hs, &b, &h, NULL)); /* never answered: not kept */
-	T_OK(handles_open(hs, &c, &h, NULL));
+	T_OK(handles_open(hs, NULL, &b, &h, NULL)); /* never answered: not kept */
+	T_OK(handles_open(hs, NULL, &c, &h, NULL));
 	h->node = query;
 	h->flags = O_RDWR;
 	handles_keep(h, 42);
@@ -75,7 +75,7 @@ static void handles_are_taken_over(void **state)
 	again = asks(42);
 	assert_null(handles_orphan(hs, &again, &number));
 	/* the place between them is free */
-	T_OK(handles_open(hs, &number, &h, NULL));
+	T_OK(handles_open(hs, NULL, &number, &h, NULL));
 	assert_int_equal((uint32_t)number, (uint32_t)b);
 	handles_close(hs, number);
 	while (handles_next(hs, &pos, &number))
