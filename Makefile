@@ -262,7 +262,9 @@ install: all ## programs to BINDIR, the mount helper to SBINDIR, manuals, docume
 install-files:
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(DOCDIR) $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR)
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(BINDIR)
-	install -m 755 tools/mount.ruvectorfs $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
+	sed 's#:/usr/local/bin #:$(BINDIR) #' tools/mount.ruvectorfs > $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
+	chmod 755 $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
+	ln -sf mount.ruvectorfs $(DESTDIR)$(SBINDIR)/mount.fuse.ruvectorfs
 	$(if $(DOCS),install -m 644 $(DOCS) $(DESTDIR)$(DOCDIR))
 	$(if $(MAN1),install -d $(DESTDIR)$(MANDIR)/man1 && install -m 644 $(MAN1) $(DESTDIR)$(MANDIR)/man1)
 	$(if $(MAN5),install -d $(DESTDIR)$(MANDIR)/man5 && install -m 644 $(MAN5) $(DESTDIR)$(MANDIR)/man5)
@@ -271,7 +273,7 @@ install-files:
 	for p in $(COMPLETED); do install -m 644 tools/completion/ruvectorfs.bash $(DESTDIR)$(BASHDIR)/$$p || exit 1; done
 
 uninstall: ## what install put there
-	rm -f $(patsubst $(BIN)/%,$(DESTDIR)$(BINDIR)/%,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)/mount.ruvectorfs
+	rm -f $(patsubst $(BIN)/%,$(DESTDIR)$(BINDIR)/%,$(PROGRAMS)) $(DESTDIR)$(SBINDIR)/mount.ruvectorfs $(DESTDIR)$(SBINDIR)/mount.fuse.ruvectorfs
 	rm -f $(MAN1:docs/man/%=$(DESTDIR)$(MANDIR)/man1/%) $(MAN5:docs/man/%=$(DESTDIR)$(MANDIR)/man5/%) \
 		$(MAN8:docs/man/%=$(DESTDIR)$(MANDIR)/man8/%)
 	rm -f $(patsubst %,$(DESTDIR)$(DOCDIR)/%,$(notdir $(DOCS)))

@@ -105,7 +105,7 @@ END
     # What is built is that of whoever runs this test: nothing is compiled here.
     run install_to install-files
     assert_success
-    for file in usr/bin/ruvectorfs usr/bin/ruvector-bench usr/bin/ruvector-embed sbin/mount.ruvectorfs \
+    for file in usr/bin/ruvectorfs usr/bin/ruvector-bench usr/bin/ruvector-embed sbin/mount.ruvectorfs sbin/mount.fuse.ruvectorfs \
         usr/share/man/man1/ruvectorfs.1 usr/share/man/man5/ruvectorfs.5 usr/share/man/man8/mount.ruvectorfs.8 \
         usr/share/doc/ruvectorfs/README.md usr/share/zsh/site-functions/_ruvectorfs \
         usr/share/bash-completion/completions/ruvectorfs usr/share/bash-completion/completions/ruvector-bench; do
