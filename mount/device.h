@@ -12,6 +12,11 @@
 
 struct device;
 
+/*
+ * What would keep it from being mounted, as far as that can be known before, and what to do about it:
+ * -ENOENT, -EACCES, -EPERM …
+ */
+int device_check(const struct options *o, struct err *e);
 int device_mount(const struct options *o, struct device **ret, struct err *e);
 int device_fd(const struct device *d); /* stays the device's */
 /*

@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "mount/device.h"
 #include "mount/mountpoint.h"
 #include "mount/session.h"
 #include "mount/supervisor.h"
@@ -51,14 +52,28 @@ static int make_absolute(char **path, struct err *e)
 	return 0;
 }
 
+/* Before DATA is made for nothing. */
+static int check(const struct options *o, struct err *e)
+{
+	struct stat mountpoint, data;
+
+	if (lstat(o->mountpoint, &mountpoint) < 0 && errno == ENOENT)
+		return err_set(e, -ENOENT, "%s: no such directory to mount on; make it first",
+		               o->mountpoint);
+	if (stat(o->mountpoint, &mountpoint) == 0 && stat(o->data, &data) == 0 &&
+	    mountpoint.st_dev == data.st_dev && mountpoint.st_ino == data.st_ino)
+		return err_set(e, -EINVAL,
+		               "DATA and MOUNTPOINT are one directory: give two, the second empty");
+	return device_check(o, e);
+}
+
 static int prepare(struct options *o, int *ret_lock, struct err *e)
 {
 	char *mountpoint = NULL;
-	struct stat st;
-	int rc;
+	int rc = check(o, e);
 
-	if (lstat(o->mountpoint, &st) < 0 && errno == ENOENT) /* before DATA is made for nothing */
-		return err_set(e, -ENOENT, "%s: no such directory to mount on", o->mountpoint);
+	if (rc < 0)
+		return rc;
 	rc = datadir_lock(o->data, o->read_only, ret_lock, e);
 	if (rc < 0)
 		return rc;

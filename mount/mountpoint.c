@@ -159,8 +159,10 @@ static int check_empty(const char *path, struct err *e)
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
 	while (rc == 0 && (entry = readdir(d)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			rc = err_set(e, -ENOTEMPTY, "%s: not empty, so it cannot be mounted on",
-			             path);
+			rc = err_set(
+				e, -ENOTEMPTY,
+				"%s: not empty, so it cannot be mounted on: give an empty directory",
+				path);
 	closedir(d);
 	return rc;
 }

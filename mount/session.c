@@ -130,6 +130,7 @@ static int get_device(struct running *r, struct err *e)
 	if (r->o->handover)
 		return HANDOVER_DEVICE;
 	rc = device_mount(r->o->options, &r->device, e);
+	fuse_set_log_func(log_fuse); /* it has listened meanwhile */
 	if (rc < 0)
 		return rc;
 	rc = fcntl(device_fd(r->device), F_DUPFD_CLOEXEC, 0);

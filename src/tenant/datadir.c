@@ -167,9 +167,10 @@ static int parse_format(const char *path, const char *text, struct err *e)
 	if (sscanf(text, "ruvectorfs %u", &version) != 1 || version == 0)
 		return err_set(e, -EINVAL, "%s: not a format file of ruvectorfs", path);
 	if (version > FORMAT_VERSION)
-		return err_set(e, -EINVAL,
-		               "%s: the data is of format %u, this program knows up to %d", path,
-		               version, FORMAT_VERSION);
+		return err_set(
+			e, -EINVAL,
+			"%s: the data is of format %u, this program knows up to %d: use a newer one",
+			path, version, FORMAT_VERSION);
 	return 0;
 }
 

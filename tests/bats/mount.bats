@@ -73,6 +73,57 @@ background_ended() {
     assert_output --partial "not empty"
 }
 
+# ruvectorfs in a mount namespace, as root or another user, after some preparation; MNT and DATA in a directory of everybody's.
+prepared() { # PREPARATION UID [OPTIONS]
+    local work
+    work=$(mktemp -d "${TMPDIR:-/tmp}/ruvectorfs-bats.XXXXXX")
+    cp "$RV_BIN/ruvectorfs" "$work"
+    mkdir "$work/mnt"
+    [ -z "${OWNED-yes}" ] || chown -R "$2:$2" "$work"
+    chmod 755 "$work"
+    run timeout -k 5 60 unshare -m --propagation private bash -c "
+        cd '$work' && $1 &&
+        exec setpriv --reuid=$2 --regid=$2 --clear-groups ./ruvectorfs ${3:+-o $3} data mnt" 3>&-
+    MADE=$([ -e "$work/data" ] && echo made || echo nothing)
+    rm -r "$work"
+}
+
+@test "what is missing for a mount is told in one sentence that says what to do, exit 32, and nothing is made" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+    open='mknod -m 666 fuse c 10 229 && mount --bind fuse /dev/fuse'
+    prepared 'mount -t tmpfs none /dev' 0
+    assert_failure 32
+    assert_output 'ruvectorfs: there is no /dev/fuse: load it with `modprobe fuse`; a container needs --device /dev/fuse'
+    assert_equal "$MADE" nothing
+    prepared 'mount --bind /dev/null /dev/fuse' 0
+    assert_failure 32
+    assert_output 'ruvectorfs: /dev/fuse is another device than that of FUSE'
+    prepared 'mknod -m 600 fuse c 10 229 && mount --bind fuse /dev/fuse' 65534
+    assert_failure 32
+    assert_output --partial 'ruvectorfs: /dev/fuse may not be opened: as root `chmod 666 /dev/fuse` lets everybody mount'
+    prepared "$open"' && mount --bind /dev/null /usr/bin/fusermount3' 65534
+    assert_failure 32
+    assert_output 'ruvectorfs: fusermount3 is missing, by which an ordinary user mounts: install fuse3'
+    prepared "$open"' && { echo "#user_allow_other" > conf; mount --bind conf /etc/fuse.conf; }' 65534 allow_other
+    assert_failure 32
+    assert_output 'ruvectorfs: allow_other needs root, or a line user_allow_other in /etc/fuse.conf'
+    OWNED= prepared "$open" 65534
+    assert_failure 32
+    assert_output 'ruvectorfs: mnt: an ordinary user mounts on a directory that it may write'
+    prepared 'exec setpriv --bounding-set=-sys_admin ./ruvectorfs data mnt; true' 0
+    assert_failure 32
+    assert_line --partial "cannot be mounted on"
+    assert_line --partial "in a container root needs --cap-add SYS_ADMIN"
+}
+
+@test "DATA and MOUNTPOINT are two directories" {
+    mkdir "$MNT"
+    run ruvectorfs "$MNT" "$MNT/."
+    assert_failure 32
+    assert_output "ruvectorfs: DATA and MOUNTPOINT are one directory: give two, the second empty"
+    assert_equal "$(ls -A "$MNT")" ""
+}
+
 @test "DATA is made 0700, and one that holds other files is refused" {
     mount_fs
     assert_equal "$(stat -c %a "$DATA")" 700
