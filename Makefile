@@ -33,7 +33,7 @@ RV_LDFLAGS += $(if $(COVERAGE),--coverage)
 # pkg-config is asked when a recipe needs it, so that `make deps` and `make help` work without it. fuse3 always has a flag.
 FUSE_MIN := 3.14
 PKG_CFLAGS = $(or $(shell pkg-config --cflags $(LIBS)),$(error libraries are missing ($(LIBS)): `make deps` installs them))$(if \
-	$(shell pkg-config --atleast-version=$(FUSE_MIN) fuse3 && echo yes),,$(error libfuse $(FUSE_MIN) or newer is needed (Debian 12, Ubuntu 24.04), this is $(shell pkg-config --modversion fuse3)))
+	$(shell pkg-config --atleast-version=$(FUSE_MIN) fuse3 && echo yes),,$(error libfuse $(FUSE_MIN) or newer is needed (Debian 12 has it), this is $(shell pkg-config --modversion fuse3)))
 PKG_LIBS = $(shell pkg-config --libs $(LIBS))
 CURL_CFLAGS = $(if $(shell pkg-config --exists libcurl && echo yes),$(shell pkg-config --cflags libcurl),$(error libcurl is missing: `make deps` installs it))
 CURL_LIBS = $(shell pkg-config --libs libcurl)
