@@ -19,8 +19,8 @@
 #include "base/mem.h"
 #include "tools/bench_graph.h"
 
-#define TIE         1e-6f
-#define THREADS_MAX 256
+#define TIE          1e-6f
+#define THREADS_MAX  256
 #define ROWS_AT_ONCE 4096 /* linked by one thread, near each other */
 
 void bench_graph_defaults(struct bench_graph_options *o)
