@@ -179,7 +179,7 @@ static void hang_below(struct hnsw *h, uint32_t c, uint32_t d1)
 	uint32_t those[HNSW_ROW_MAX], home;
 	unsigned n = children(h, c, those);
 
-	if (n < hnsw_tree_children_max(h)) {
+	if (n == 0 || n < hnsw_tree_children_max(h)) {
 		set_parent(h, d1, c);
 		return;
 	}

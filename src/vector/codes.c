@@ -183,7 +183,7 @@ static const float reach[] = { 0.15f, 0.3f, 0.6f, 1.2f, 2.4f, 4.8f, 9.6f, 16 };
 static float nudge(const float *x, size_t n, float r, uint8_t *level, float missing)
 {
 	for (size_t i = 0; i < n && fabsf(missing) > ENOUGH; i++) {
-		float u = x[i] - LEVELS / 2, gain = fabsf(u);
+		float u = x[i] - LEVELS / 2.0F, gain = fabsf(u);
 		int up = (u > 0) == (missing > 0), to = level[i] + (up ? 1 : -1);
 		float way = up ? (float)to - x[i] : x[i] - (float)level[i];
 
@@ -205,7 +205,7 @@ static void choose_levels(const struct coder *c, const float *u, float *x, uint8
 	float missing;
 
 	for (size_t i = 0; i < c->width; i++) {
-		x[i] = u[i] * (float)unit + LEVELS / 2;
+		x[i] = u[i] * (float)unit + LEVELS / 2.0F;
 		level[i] = (uint8_t)within(x[i], 0, LEVELS - 1); /* downward */
 		dot += (level[i] - (LEVELS - 1) / 2.0) * (x[i] - LEVELS / 2.0);
 	}
