@@ -311,18 +311,19 @@ static int rename_row(struct collection *c, const struct engine_rename *r, const
 	return batch_commit_gated(c, b, e);
 }
 
+/* The source is looked for first: a call that is made again, and was done, is -ENOENT. */
 static int rename_gated(struct collection *c, const struct engine_rename *r, struct err *e)
 	REQUIRES(c->commit_gate)
 {
 	struct batch old = { 0 };
-	int rc;
+	int rc = ref_version(c, r->from, r->from_len, &old, e);
 
-	if (r->no_replace && has_version(c, r->to, r->to_len))
-		return err_set(e, -EEXIST, "there is a vector of that ID");
-	rc = ref_version(c, r->from, r->from_len, &old, e);
 	if (rc < 0)
 		return rc;
-	rc = rename_row(c, r, &old, e);
+	if (r->no_replace && has_version(c, r->to, r->to_len))
+		rc = err_set(e, -EEXIST, "there is a vector of that ID");
+	else
+		rc = rename_row(c, r, &old, e);
 	mutex_lock(&c->mu);
 	idtable_unref(&c->ids, old.old_entry);
 	mutex_unlock(&c->mu);

@@ -113,10 +113,10 @@ static void do_rename(struct model *m)
 
 	if (from == to)
 		return;
-	if (r.no_replace && m->there[to]) {
-		T_ERR(engine_rename(m->f.en, CID, &r, NULL), EEXIST);
-	} else if (!m->there[from]) {
+	if (!m->there[from]) {
 		T_ERR(engine_rename(m->f.en, CID, &r, NULL), ENOENT);
+	} else if (r.no_replace && m->there[to]) {
+		T_ERR(engine_rename(m->f.en, CID, &r, NULL), EEXIST);
 	} else {
 		T_OK(engine_rename(m->f.en, CID, &r, NULL));
 		m->there[from] = false;
