@@ -113,6 +113,10 @@ static int join_live(struct tree *t, struct node n, int flags, struct live_recei
 	if (*ret)
 		return 0;
 	rc = stored_receipt(t, n, &stored, e);
+	if (rc == -ENOENT) {
+		*ret = live_write_removed(t->live, n.number, n.item);
+		return *ret ? 0 : rc;
+	}
 	if (rc < 0)
 		return rc;
 	*ret = live_write(t->live, n.number, &stored, n.item, restart, append);
@@ -358,20 +362,27 @@ static int ingest_create(struct tree *t, const struct caller *who, struct inside
  * From here on its commits leave no receipt; those under way are over. What is written to it goes
  * on, as with a file that is unlinked.
  */
-static void forget(struct live_receipt *live)
+static void forget(struct tree *t, struct live_receipt *live)
 {
+	struct receipt r;
+
+	live_copy(live, &r);
+	live_removed(t->live, live->cid, r.number, r.name);
 	live->forgotten = true;
 	mutex_lock(&live->commit);
 	mutex_unlock(&live->commit);
 }
 
 /* -ENOENT */
-static int remove_stored(struct inside *in, const char *name, struct err *e)
+static int remove_stored(struct tree *t, struct inside *in, const char *name, struct err *e)
 {
 	struct receipt r;
 	int rc = engine_receipt_by_name(in->engine, in->cid, name, &r, e);
 
-	return rc < 0 ? rc : engine_receipt_remove(in->engine, in->cid, r.number, e);
+	if (rc < 0)
+		return rc;
+	live_removed(t->live, in->cid, r.number, r.name);
+	return engine_receipt_remove(in->engine, in->cid, r.number, e);
 }
 
 static int ingest_unlink(struct tree *t, struct inside *in, const char *name, struct err *e)
@@ -380,8 +391,8 @@ static int ingest_unlink(struct tree *t, struct inside *in, const char *name, st
 	int rc;
 
 	if (live)
-		forget(live);
-	rc = remove_stored(in, name, e);
+		forget(t, live);
+	rc = remove_stored(t, in, name, e);
 	if (live && rc == -ENOENT)
 		rc = 0;
 	live_put(t->live, live);
@@ -406,7 +417,7 @@ static int rename_live(struct tree *t, struct inside *in, struct live_receipt *l
 	live_rename(t->live, live, new_name);
 	rc = rename_stored(in, name, new_name, e);
 	if (rc == -ENOENT)
-		rc = remove_stored(in, new_name, e);
+		rc = remove_stored(t, in, new_name, e);
 	mutex_unlock(&live->commit);
 	return rc == -ENOENT ? 0 : rc;
 }
@@ -425,7 +436,7 @@ static int ingest_rename(struct tree *t, struct inside *in, const char *name, co
 	live = live_by_name(t->live, in->cid, name);
 	old = live_by_name(t->live, in->cid, new_name);
 	if (old)
-		forget(old);
+		forget(t, old);
 	rc = live ? rename_live(t, in, live, name, new_name, e)
 	          : rename_stored(in, name, new_name, e);
 	live_put(t->live, old);

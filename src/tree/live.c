@@ -12,10 +12,19 @@
 #include "base/mem.h"
 
 #define UNOPENED_MAX 256
+#define REMOVED_MAX  32
+
+struct removed {
+	uint32_t cid;
+	uint32_t number;
+	char name[sizeof(((struct receipt *)0)->name)]; /* "": none */
+};
 
 struct live {
 	struct mutex lock;
-	struct live_receipt *first; /* lock */
+	struct live_receipt *first;          /* lock */
+	struct removed removed[REMOVED_MAX]; /* lock; a ring, the last that were */
+	unsigned removed_at;                 /* lock */
 };
 
 int live_new(struct live **ret, struct err *e)
@@ -210,6 +219,13 @@ static void restart_receipt(struct live_receipt *r)
 	mutex_unlock(&r->lock);
 }
 
+static void add_writer_locked(struct live *l, struct live_receipt *r) REQUIRES(l->lock)
+{
+	r->n_refs++;
+	r->n_writers++;
+	r->unopened = false;
+}
+
 struct live_receipt *live_write(struct live *l, uint32_t cid, const struct receipt *stored,
                                 uint32_t number, bool restart, bool append)
 {
@@ -223,12 +239,55 @@ struct live_receipt *live_write(struct live *l, uint32_t cid, const struct recei
 			r->stored = true;
 	}
 	if (r) {
-		r->n_refs++;
 		if (restart || (r->n_writers == 0 && !append))
 			restart_receipt(r);
-		r->n_writers++;
-		r->unopened = false;
+		add_writer_locked(l, r);
 	}
+	mutex_unlock(&l->lock);
+	return r;
+}
+
+void live_removed(struct live *l, uint32_t cid, uint32_t number, const char *name)
+{
+	struct removed *r;
+
+	mutex_lock(&l->lock);
+	r = &l->removed[l->removed_at++ % REMOVED_MAX];
+	*r = (struct removed){ .cid = cid, .number = number };
+	snprintf(r->name, sizeof(r->name), "%s", name);
+	mutex_unlock(&l->lock);
+}
+
+static struct live_receipt *revive_locked(struct live *l, uint32_t cid, uint32_t number)
+	REQUIRES(l->lock)
+{
+	struct receipt receipt = { .number = number, .state = RECEIPT_INGESTING };
+	struct live_receipt *r;
+
+	for (unsigned i = 0; i < REMOVED_MAX; i++) {
+		const struct removed *was = &l->removed[i];
+
+		if (was->cid != cid || was->number != number || !was->name[0])
+			continue;
+		memcpy(receipt.name, was->name, sizeof(receipt.name));
+		r = add_locked(l, cid, &receipt);
+		if (r)
+			r->forgotten = true;
+		return r;
+	}
+	return NULL;
+}
+
+struct live_receipt *live_write_removed(struct live *l, uint32_t cid, uint32_t number)
+{
+	struct live_receipt *r;
+
+	mutex_lock(&l->lock);
+	r = find_locked(l, cid, number);
+	if (!r)
+		r = revive_locked(l, cid, number);
+	if (r)
+		add_writer_locked(l, r);
 	mutex_unlock(&l->lock);
 	return r;
 }

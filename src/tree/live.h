@@ -49,6 +49,12 @@ void live_copy(struct live_receipt *r, struct receipt *ret);
  */
 struct live_receipt *live_write(struct live *l, uint32_t cid, const struct receipt *stored,
                                 uint32_t number, bool restart, bool append);
+/*
+ * The file is removed. Who looked its name up just before and opens it now writes it as one that is
+ * unlinked: live_write_removed, for the last few that were. NULL: not one of them, or no memory.
+ */
+void live_removed(struct live *l, uint32_t cid, uint32_t number, const char *name);
+struct live_receipt *live_write_removed(struct live *l, uint32_t cid, uint32_t number);
 /* Ends one. True: it was the last one, and what is not stored should be now. */
 bool live_end_writer(struct live *l, struct live_receipt *r);
 
