@@ -176,9 +176,9 @@ static int add_segments(struct store_copy *c, struct sql *db, const char *dir, s
 	return rc;
 }
 
-static int add_all(struct store_copy *c, struct sql *db, const char *dir, struct err *e)
+static int add_all(struct store_copy *c, struct sql *db, const char *dir, const char *aside,
+                   struct err *e)
 {
-	char aside[4096];
 	int fd, rc = add_images(c, dir, e);
 
 	if (rc == 0)
@@ -187,13 +187,12 @@ static int add_all(struct store_copy *c, struct sql *db, const char *dir, struct
 		rc = add_segments(c, db, dir, e);
 	if (rc < 0)
 		return rc;
-	snprintf(aside, sizeof(aside), "%s/copy.tmp", dir); /* swept, should it stay */
 	rc = copy_aside(db, aside, &fd, e);
 	unlink(aside);
 	return rc < 0 ? rc : add(c, "store.db", fd, (uint64_t)lseek(fd, 0, SEEK_END), e);
 }
 
-int store_copy_open(const char *dir, struct store_copy *ret, struct err *e)
+int store_copy_open(const char *dir, const char *aside, struct store_copy *ret, struct err *e)
 {
 	struct store_copy c = { 0 };
 	struct sql db = { 0 };
@@ -208,7 +207,7 @@ int store_copy_open(const char *dir, struct store_copy *ret, struct err *e)
 	for (int i = 0; rc == -EAGAIN && i < TRIES; i++) {
 		rc = store_db_open(&db, path, SQL_WRITE, e);
 		if (rc == 0)
-			rc = add_all(&c, &db, dir, e);
+			rc = add_all(&c, &db, dir, aside, e);
 		sql_close(&db);
 		if (rc < 0)
 			store_copy_close(&c);

@@ -32,9 +32,10 @@ struct store_copy {
 
 /*
  * What belongs to the store in dir: the database, segments as far as they are committed, images.
- * n is 0 when nothing was stored yet. -EIO: a segment is missing.
+ * aside: a path outside of dir, whose owner may open it meanwhile and sweeps what he does not know;
+ * nothing is there afterwards. n is 0 when nothing was stored yet. -EIO: a segment is missing.
  */
-int store_copy_open(const char *dir, struct store_copy *ret, struct err *e);
+int store_copy_open(const char *dir, const char *aside, struct store_copy *ret, struct err *e);
 void store_copy_close(struct store_copy *c); /* all zeros allowed */
 
 #endif

@@ -158,6 +158,12 @@ static int open_segments(struct store *s, struct err *e)
 
 /* ---- what nothing refers to ---- */
 
+/* Others keep files here, too, and may be writing one while the store is opened. */
+static bool is_own_name(const char *name)
+{
+	return (*name >= '0' && *name <= '9') || strncmp(name, "store.", 6) == 0;
+}
+
 static bool is_stray(struct store *s, const char *name)
 {
 	size_t len = strlen(name);
@@ -166,7 +172,7 @@ static bool is_stray(struct store *s, const char *name)
 	int end = 0;
 
 	if (len > 4 && strcmp(name + len - 4, ".tmp") == 0)
-		return true;
+		return is_own_name(name);
 	if (sscanf(name, "%" SCNu32 ".vectors.%" SCNu32 "%n", &cid, &gen, &end) == 2 &&
 	    !name[end]) {
 		c = coll_find(s, cid);

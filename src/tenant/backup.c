@@ -5,6 +5,8 @@
  * one that the registry gave out meanwhile is just of an empty tenant. Which stores there are tells
  * an earlier copy of the registry. The witnesses are left out: a copy of a database is as new as it
  * is, and the next open begins new ones.
+ *
+ * One backup is made at a time: offline DATA is locked, and a mount's service serves one client.
  */
 #include "tenant/backup.h"
 
@@ -26,18 +28,20 @@
 #include "tenant/tenant_impl.h"
 
 #define PIECE (1u << 18)
+#define ASIDE "backup.tmp"
 
 struct backup {
 	const char *data;
 	const struct backup_sink *sink;
 	uint64_t mtime_s;
-	struct buf list; /* the checksums */
-	char *piece;     /* PIECE bytes */
+	struct buf list;  /* the checksums */
+	char *piece;      /* PIECE bytes */
+	char aside[4096]; /* where one database at a time is copied to */
 };
 
-static int path_of(const struct backup *b, const char *name, char *ret, size_t cap, struct err *e)
+static int path_in(const char *data, const char *name, char *ret, size_t cap, struct err *e)
 {
-	if (snprintf(ret, cap, "%s/%s", b->data, name) < (int)cap)
+	if (snprintf(ret, cap, "%s/%s", data, name) < (int)cap)
 		return 0;
 	return err_set(e, -ENAMETOOLONG, "the path of DATA is too long");
 }
@@ -102,7 +106,7 @@ static int add_path(struct backup *b, const char *name, struct err *e)
 {
 	char path[4096];
 	struct stat st;
-	int fd, rc = path_of(b, name, path, sizeof(path), e);
+	int fd, rc = path_in(b->data, name, path, sizeof(path), e);
 
 	if (rc < 0)
 		return rc;
@@ -125,9 +129,9 @@ static int add_store(struct backup *b, uint32_t number, struct err *e)
 	int rc;
 
 	snprintf(name, sizeof(name), "stores/%u", number);
-	rc = path_of(b, name, path, sizeof(path), e);
+	rc = path_in(b->data, name, path, sizeof(path), e);
 	if (rc == 0)
-		rc = store_copy_open(path, &c, e);
+		rc = store_copy_open(path, b->aside, &c, e);
 	if (rc < 0)
 		return err_prefix(e, "stores/%u", number);
 	for (size_t i = 0; rc == 0 && i < c.n; i++) {
@@ -144,28 +148,25 @@ static int add_store(struct backup *b, uint32_t number, struct err *e)
 
 /* ---- the registry ---- */
 
-/* aside: where it is, 4096 bytes; the caller unlinks it. */
-static int copy_registry(struct backup *b, char *aside, int *ret_fd, struct err *e)
+/* The caller unlinks what is aside. */
+static int copy_registry(struct backup *b, int *ret_fd, struct err *e)
 {
 	char path[4096];
-	int rc = path_of(b, "registry.db", path, sizeof(path), e);
+	int rc = path_in(b->data, "registry.db", path, sizeof(path), e);
 
-	if (rc == 0)
-		rc = path_of(b, "backup.tmp", aside, 4096, e);
-	return rc < 0 ? rc : database_copy(path, aside, ret_fd, e);
+	return rc < 0 ? rc : database_copy(path, b->aside, ret_fd, e);
 }
 
 static int add_stores(struct backup *b, struct err *e)
 {
 	struct registry_tenant t = { 0 };
 	struct registry_db *db = NULL;
-	char aside[4096];
-	int fd, rc = copy_registry(b, aside, &fd, e);
+	int fd, rc = copy_registry(b, &fd, e);
 
 	if (rc < 0)
 		return rc;
-	rc = registry_open(aside, true, &db, e);
-	unlink(aside);
+	rc = registry_open(b->aside, true, &db, e);
+	unlink(b->aside);
 	while (rc == 0) {
 		rc = registry_tenant_next(db, t.number, &t, e);
 		if (rc == 0 || rc == -EIO) /* a damaged entry has a store, too */
@@ -179,12 +180,11 @@ static int add_stores(struct backup *b, struct err *e)
 
 static int add_registry(struct backup *b, struct err *e)
 {
-	char aside[4096];
-	int fd, rc = copy_registry(b, aside, &fd, e);
+	int fd, rc = copy_registry(b, &fd, e);
 
 	if (rc < 0)
 		return rc;
-	unlink(aside);
+	unlink(b->aside);
 	rc = add_file(b, "registry.db", fd, (uint64_t)lseek(fd, 0, SEEK_END), e);
 	close(fd);
 	return rc;
@@ -196,7 +196,7 @@ static int add_audit(struct backup *b, struct err *e)
 {
 	char path[4096], name[TAR_NAME_MAX + 1];
 	struct dirent *entry;
-	int rc = path_of(b, "audit", path, sizeof(path), e);
+	int rc = path_in(b->data, "audit", path, sizeof(path), e);
 	DIR *d = rc == 0 ? opendir(path) : NULL;
 
 	while (d && rc == 0 && (entry = readdir(d))) {
@@ -236,8 +236,10 @@ static int add_all(struct backup *b, struct err *e)
 int backup_data(const char *data, const struct backup_sink *sink, struct err *e)
 {
 	struct backup b = { .data = data, .sink = sink };
-	int rc;
+	int rc = path_in(data, ASIDE, b.aside, sizeof(b.aside), e);
 
+	if (rc < 0)
+		return rc;
 	b.mtime_s = clock_wall_ns() / 1000000000u;
 	b.piece = mem_alloc(PIECE, 1);
 	rc = b.piece ? add_all(&b, e) : err_nomem(e);
@@ -254,6 +256,14 @@ static void count(struct tenants *ts, int by)
 	ts->n_backups += (unsigned)by;
 	mutex_unlock(&ts->lock);
 	mutex_unlock(&ts->change);
+}
+
+void backup_sweep(const char *data)
+{
+	char path[4096];
+
+	if (path_in(data, ASIDE, path, sizeof(path), NULL) == 0)
+		unlink(path);
 }
 
 int tenants_backup(struct tenants *ts, const struct backup_sink *sink, struct err *e)

@@ -22,6 +22,7 @@ struct backup_sink {
 /* data: locked by the caller, and not in use. */
 int backup_data(const char *data, const struct backup_sink *sink, struct err *e);
 int tenants_backup(struct tenants *ts, const struct backup_sink *sink, struct err *e);
+void backup_sweep(const char *data); /* what one left that was killed; data is locked */
 
 /*
  * The other way: a stream that read gives (0: its end) into data, which is locked and has nothing

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "tenant/admit.h"
+#include "tenant/backup.h"
 
 static int load_tenants(struct tenants *ts, struct err *e)
 {
@@ -220,6 +221,7 @@ static int load(struct tenants *ts, struct err *e)
 	snprintf(path, sizeof(path), "%s/stores", ts->data);
 	if (ts->read_only)
 		return 0;
+	backup_sweep(ts->data);
 	rc = io_mkdir(path, 0700);
 	if (rc < 0)
 		return err_set(e, rc, "%s: %s", path, strerror(-rc));

@@ -2,8 +2,11 @@
  * test_store.c: what a store that nobody damages does: commits, reads, receipts, moving and
  * compacting.
  */
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
+#include "store/copy.h"
 #include "t_store.h"
 
 struct seen {
@@ -483,6 +486,67 @@ static void newer_format_is_refused(void **state)
 	T_ERR(store_open(t->dir, false, &t->s, NULL), EILSEQ);
 }
 
+static void put_file(const struct t_store *t, const char *name, char *ret_path)
+{
+	int fd;
+
+	snprintf(ret_path, 512, "%s/%s", t->dir, name);
+	fd = open(ret_path, O_WRONLY | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+}
+
+static void sweeps_what_it_began(void **state)
+{
+	struct t_store *t = *state;
+	char mine[512], other[512];
+
+	put_file(t, "9.graph.tmp", mine);
+	put_file(t, "labels.tmp", other);
+	t_reopen(t);
+	assert_int_equal(access(mine, F_OK), -1);
+	assert_int_equal(access(other, F_OK), 0);
+}
+
+struct reopening {
+	struct t_store *t;
+	atomic_bool end;
+};
+
+static void *reopen_always(void *arg)
+{
+	struct reopening *r = arg;
+
+	while (!r->end)
+		t_reopen(r->t);
+	return NULL;
+}
+
+/* The owner of the store opens it, and sweeps, while it is copied. */
+static void is_copied_beside_its_owner(void **state)
+{
+	struct t_store *t = *state;
+	struct reopening r = { .t = t };
+	struct store_copy c;
+	struct err e = { 0 };
+	char aside[300];
+	pthread_t owner;
+
+	snprintf(aside, sizeof(aside), "%s/../copy.tmp", t->dir);
+	T_OK(t_put(t->s, 1, 3, 10, 0, NULL));
+	pthread_create(&owner, NULL, reopen_always, &r);
+	for (int i = 0; i < 100; i++) {
+		if (store_copy_open(t->dir, aside, &c, &e) < 0)
+			fail_msg("copy %d: %s", i, e.text);
+		assert_int_equal(c.n, 1);
+		assert_string_equal(c.files[0].name, "store.db");
+		store_copy_close(&c);
+	}
+	r.end = true;
+	pthread_join(owner, NULL);
+	assert_int_equal(access(aside, F_OK), -1);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, t_setup, t_teardown)
@@ -504,6 +568,8 @@ int main(void)
 		TEST(collections_come_and_go),
 		TEST(readonly),
 		TEST(newer_format_is_refused),
+		TEST(sweeps_what_it_began),
+		TEST(is_copied_beside_its_owner),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
