@@ -107,15 +107,13 @@ static struct scaled scale(uint32_t c, int q, int k, bool power_of_two)
 static struct decimal shortest_between(const struct scaled *x, int k)
 {
 	uint32_t s = x->v / 4, tens = s / 10, middle = 4 * s + 2;
-	bool below = x->lower <= 40 * tens, above = 40 * tens + 40 <= x->upper;
+	bool ten_below = x->lower <= 40 * tens, ten_above = 40 * tens + 40 <= x->upper;
+	bool below = x->lower <= 4 * s, above = 4 * s + 4 <= x->upper;
+	bool nearer = (x->v > middle) | ((x->v == middle) & (s & 1));
+	uint32_t coarse = -(uint32_t)((s >= 10) & (ten_below != ten_above));
+	uint32_t one = s + (below == above ? nearer : above), ten = tens + ten_above;
 
-	if (s >= 10 && below != above)
-		return make_decimal(tens + above, k + 1);
-	below = x->lower <= 4 * s;
-	above = 4 * s + 4 <= x->upper;
-	if (below == above)
-		above = x->v > middle || (x->v == middle && (s & 1));
-	return make_decimal(s + above, k);
+	return make_decimal((ten & coarse) | (one & ~coarse), k + (int)(coarse & 1));
 }
 
 /* v is finite, > 0. */
