@@ -237,8 +237,13 @@ int tenant_rename_vector(struct inside *in, const struct engine_rename *r, struc
 {
 	struct tenant_batch claimer = { .in = *in };
 	uint64_t more = r->to_len > r->from_len ? r->to_len - r->from_len : 0;
-	int rc = claim_bytes(&claimer, more, e);
+	uint64_t num;
+	int rc;
 
+	/* A limit is no answer to who renames what is not there, as one whose call was done before. */
+	if (engine_lookup(in->engine, in->cid, r->from, r->from_len, &num) < 0)
+		return err_set(e, -ENOENT, "no such vector");
+	rc = claim_bytes(&claimer, more, e);
 	if (rc < 0)
 		return rc;
 	rwlock_read(&in->tenant->gate);
