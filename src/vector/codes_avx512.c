@@ -3,9 +3,8 @@
  * of a byte of code and one of the query into each of 16 lanes. High nibbles are not shifted
  * down: their sum is 16 times too large, and is divided at the end.
  */
-#include <simde/x86/avx512.h>
-
 #include "vector/codes_x86.h"
+#include "vector/kernel_gaps.h"
 
 /* Sums in the lower lane of a pair, differences above. */
 INLINE simde__m512 pairs(simde__m512 x, simde__m512 swapped, simde__mmask16 upper)

@@ -6,9 +6,8 @@
  * A link that stands twice in a row, as it may while the row is rewritten, is new twice in the
  * gathered words; setting the bits sorts that out.
  */
-#include <simde/x86/avx512.h>
-
 #include "vector/hop.h"
+#include "vector/kernel_gaps.h"
 
 #define STRETCH 32
 
