@@ -141,19 +141,11 @@ static NO_TSA int save_collections(struct salvage *x, struct err *e)
 /* As if nothing had been lost: what is lost was told. */
 static int save_state(struct salvage *x, struct err *e)
 {
-	char path[4096];
-	struct witness w;
-	bool damaged;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/commits", x->from);
-	fd = witness_open(path, true, &w, &damaged, NULL);
-	if (fd >= 0)
-		close(fd);
+	raise_to(&x->state.last_seq, x->known_seq);
 	raise_to(&x->state.last_seq, x->max_seq);
-	raise_to(&x->state.last_seq, w.seq);
+	raise_to(&x->state.last_seq, x->witness.seq);
 	raise_to(&x->state.last_batch, x->max_batch);
-	raise_to(&x->state.changes, w.changes);
+	raise_to(&x->state.changes, x->witness.changes);
 	x->state.changes++;
 	x->state.lost_seqs = x->state.lost_changes = 0;
 	return store_state_save(&x->s.w, &x->state, e);
@@ -188,17 +180,47 @@ static bool lacks_pages(const char *path)
 	return !ok;
 }
 
+/*
+ * Without the state, which is a single row, what else there is tells how far the database had come:
+ * what was sealed up to there is in it, or was replaced or removed.
+ */
+static void find_known_seq(struct salvage *x)
+{
+	x->known_seq = x->state.last_seq;
+	if (x->has_state || !x->carve)
+		return;
+	raise_to(&x->known_seq, x->seen_seq);
+	raise_to(&x->known_seq, x->max_seq);
+	for (size_t i = 0; i < x->n_colls; i++)
+		raise_to(&x->known_seq, x->colls[i].st.c.cleared_seq);
+	salvage_tell(x, NULL, "the state of store.db is lost: what was removed last may come back");
+}
+
+static void read_witness(struct salvage *x)
+{
+	char path[4096];
+	bool damaged;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/commits", x->from);
+	fd = witness_open(path, true, &x->witness, &damaged, NULL);
+	if (fd >= 0)
+		close(fd);
+}
+
 static int fill(struct salvage *x, struct err *e)
 {
-	int rc = salvage_first_pass(x, e);
+	int rc;
 
-	x->known_seq = x->state.last_seq;
+	read_witness(x);
+	rc = salvage_first_pass(x, e);
 	if (rc == 0 && !x->has_state)
 		rc = salvage_find_strangers(x, e);
 	if (rc == 0)
 		rc = salvage_open_segments(x, e);
 	if (rc == 0)
 		rc = salvage_second_pass(x, e);
+	find_known_seq(x);
 	if (rc == 0)
 		rc = want_images(x, e);
 	if (rc == 0)

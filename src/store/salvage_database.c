@@ -14,7 +14,15 @@
 #include "base/mem.h"
 #include "store/salvage_impl.h"
 
-enum { N_STATE = 7, N_COLLECTION = 25, N_ROW = 13, N_GONE = 4, N_RECEIPT = 11, N_BY_SEQ = 3 };
+enum {
+	N_STATE = 7,
+	N_COLLECTION = 25,
+	N_ROW = 13,
+	N_GONE = 4,
+	N_RECEIPT = 11,
+	N_BY_SEQ = 3,
+	N_BATCH = 6
+};
 
 /* ---- the first pass ---- */
 
@@ -71,8 +79,20 @@ static int see_gone(struct salvage *x, const struct carve_record *r, struct err 
 		sql_done(q);
 	if (!holds)
 		return 0;
+	if (seq > x->seen_seq)
+		x->seen_seq = seq;
 	return sql_run(&x->s.w, e, "INSERT INTO temp.gone_once VALUES(?, ?, ?)", "iii", I(cid),
 	               I(slot), I(seq));
+}
+
+/* Without a checksum: only what the witness knows of, too, can have been. */
+static int see_batch(struct salvage *x, const struct carve_record *r)
+{
+	uint64_t seq = r->rowid > 0 ? (uint64_t)r->rowid : 0;
+
+	if (seq <= x->witness.seq && seq > x->seen_seq)
+		x->seen_seq = seq;
+	return 0;
 }
 
 struct pass {
@@ -88,6 +108,8 @@ static int see_first(void *ctx, const struct carve_record *r)
 		return see_collection(p->x, r);
 	if (r->table && r->n == N_STATE)
 		return see_state(p->x, r);
+	if (r->table && r->n == N_BATCH)
+		return see_batch(p->x, r);
 	if (!r->table && r->n == N_GONE)
 		return see_gone(p->x, r, p->e);
 	return 0;

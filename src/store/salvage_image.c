@@ -115,7 +115,7 @@ int salvage_want_image(struct salvage *x, struct salvage_coll *c, struct err *e)
 
 	if (!h)
 		return 0;
-	c->has_image = c->known && h->seq >= c->st.c.cleared_seq && h->seq <= x->state.last_seq;
+	c->has_image = c->known && h->seq >= c->st.c.cleared_seq && h->seq <= x->known_seq;
 	if (c->has_image) {
 		c->image_seq = h->seq;
 		rc = want_slots(x, c, r, h->n_slots, e);

@@ -34,6 +34,8 @@ struct salvage {
 	struct store_state state;
 	bool has_state;
 	uint64_t known_seq; /* of the last commit that the database knows */
+	uint64_t seen_seq;  /* the highest of a batch or of what is gone */
+	struct witness witness;
 	uint64_t max_seq, max_batch;
 	struct salvage_coll *colls;
 	size_t n_colls;

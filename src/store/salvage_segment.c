@@ -3,8 +3,9 @@
  *
  * An extent has its rows' IDs, metadata and text. Which of them live is what the database knew: a
  * row is taken from here when the index or the image says that there is one and the row itself is
- * gone, or when its batch was sealed behind the last commit that the database knows. Of several
- * versions that of the latest seal counts, and not one of before the version that is looked for.
+ * gone, or when its batch was sealed behind the last commit that the database knows, unless the
+ * database has that vector as new or newer, or knows that it went. Of several versions that of the
+ * latest seal counts, and not one of before the version that is looked for.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -310,18 +311,41 @@ static int came_later(struct reading *r, uint32_t slot, struct err *e)
 	return rc == 0 ? 0 : rc == -ENOENT ? 1 : rc;
 }
 
+/* Of a commit that the database does not know: whether it has that vector as new, or newer. */
+static int is_outdated(struct reading *r, int64_t key, uint32_t slot, uint32_t vcrc, struct err *e)
+{
+	struct sql *db = &r->x->s.w;
+	int64_t one;
+	int rc = sql_number(db, &one, e,
+	                    "SELECT 1 FROM rows WHERE key = ?1 AND (seq > ?2 OR (seq = ?2 AND"
+	                    " NOT EXISTS(SELECT 1 FROM temp.taken WHERE taken.key = ?1))"
+	                    " OR (slot = ?3 AND vcrc = ?4))",
+	                    "iiii", key, I(r->seq), I(slot), I(vcrc));
+
+	if (rc != -ENOENT)
+		return rc == 0 ? 1 : rc;
+	rc = sql_number(db, &one, e,
+	                "SELECT 1 FROM temp.gone_once WHERE cid = ? AND slot = ? AND seq >= ?",
+	                "iii", I(r->c->st.c.cid), I(slot), I(r->seq));
+	return rc == 0 ? 1 : rc == -ENOENT ? 0 : rc;
+}
+
 /* 1: it is to be taken, and *ret_seq is its sequence. */
-static int is_wanted(struct reading *r, int64_t key, uint32_t slot, uint64_t *ret_seq,
-                     struct err *e)
+static int is_wanted(struct reading *r, int64_t key, uint32_t slot, uint32_t vcrc,
+                     uint64_t *ret_seq, struct err *e)
 {
 	struct sql *db = &r->x->s.w;
 	int64_t seq = 0;
 	int rc;
 
 	*ret_seq = r->seq;
-	if (r->unknown)
-		return 1;
 	rc = sql_number(db, &seq, e, "SELECT seq FROM temp.wanted WHERE key = ?", "i", key);
+	if (r->unknown && (rc == 0 || rc == -ENOENT)) {
+		if ((uint64_t)seq > r->seq)
+			return 0;
+		rc = is_outdated(r, key, slot, vcrc, e);
+		return rc < 0 ? rc : !rc;
+	}
 	if (rc == -ENOENT) {
 		rc = came_later(r, slot, e);
 		if (rc <= 0)
@@ -371,7 +395,7 @@ static int see_record(void *ctx, const struct store_row *row, uint32_t vcrc, str
 	if (row->num == 0 || row->num > STORE_NUM_MAX)
 		return 0;
 	salvage_saw(r->x);
-	rc = is_wanted(r, row_key(r->c->st.c.cid, row->num), row->slot, &seq, e);
+	rc = is_wanted(r, row_key(r->c->st.c.cid, row->num), row->slot, vcrc, &seq, e);
 	return rc > 0 ? put_row(r, row, vcrc, seq, e) : rc;
 }
 
@@ -394,7 +418,7 @@ static int read_extents(struct salvage *x, struct salvage_coll *c, const struct 
 		if (t->seq > x->max_seq && t->seq <= STORE_SEQ_MAX)
 			x->max_seq = t->seq;
 		r.seq = t->seq;
-		r.unknown = t->seq > x->known_seq;
+		r.unknown = t->seq > x->known_seq && t->seq > c->st.c.cleared_seq;
 		if (r.unknown || any_missing || (x->pages_lost && t->seq > c->image_seq))
 			rc = segment_read_extent(&g, t->off, t->batch, t->dim, see_record, &r, e);
 	}
