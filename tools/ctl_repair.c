@@ -180,6 +180,14 @@ static bool has_segment(const char *dir)
 	return has;
 }
 
+/* Also one that is missing. */
+static bool is_empty(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 || st.st_size == 0;
+}
+
 static int is_damaged(struct repair *r, uint32_t number, const char *dir, bool *ret, struct err *e)
 {
 	char database[4096 + 16];
@@ -196,7 +204,9 @@ static int is_damaged(struct repair *r, uint32_t number, const char *dir, bool *
 	}
 	if (database_wal_damaged(database)) {
 		*ret = true;
-		verify_found(&r->v, r->v.place, "the WAL of store.db is damaged");
+		verify_found(&r->v, r->v.place,
+		             is_empty(database) ? "of store.db only the WAL is left"
+		                                : "the WAL of store.db is damaged");
 	}
 	rc = verify_images(&r->v, number, drop_image, e);
 	before = r->v.findings;
@@ -362,7 +372,8 @@ static int registry_is_damaged(struct repair *r, bool *ret, struct err *e)
 	snprintf(path, sizeof(path), "%.4000s/registry.db", r->data);
 	*ret = database_wal_damaged(path);
 	if (*ret)
-		verify_found(&r->v, "registry.db", "its WAL is damaged");
+		verify_found(&r->v, "registry.db",
+		             is_empty(path) ? "only its WAL is left" : "its WAL is damaged");
 	else
 		rc = verify_registry(&r->v, e);
 	*ret = *ret || r->v.findings;

@@ -232,13 +232,13 @@ int verify_open_engine(const char *dir, uint32_t number, struct engine **ret, st
 	return engine_open(&o, ret, e);
 }
 
-/* Nothing was stored yet where there is neither a database nor the count of its commits. */
+/* Nothing was stored yet where there is neither a database, nor its WAL, nor the count of its commits. */
 bool verify_has_store(const char *dir)
 {
-	static const char *const files[] = { "store.db", "commits" };
+	static const char *const files[] = { "store.db", "commits", "store.db-wal" };
 	char path[4096 + 16];
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
 		if (access(path, F_OK) == 0)
 			return true;

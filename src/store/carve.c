@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,10 +31,15 @@ struct file {
 	size_t n;
 };
 
+struct frame {
+	uint32_t page;
+	const uint8_t *p;
+};
+
 struct carve {
 	struct file db, wal;
-	const uint8_t **pages; /* by number less 1: what the WAL has of it, or NULL */
-	size_t n_pages;
+	struct frame *frames; /* the newest of each page, by number */
+	size_t n_frames;
 	bool wal_damaged;
 	uint8_t *payload; /* of a record that is in several pages */
 	struct carve_record r;
@@ -111,26 +117,48 @@ static size_t find_end(struct carve *c, bool big)
 	return end;
 }
 
+/* The newest of a page, which stands last, comes first. */
+static int by_page(const void *a, const void *b)
+{
+	const struct frame *x = a, *y = b;
+
+	if (x->page != y->page)
+		return x->page < y->page ? -1 : 1;
+	return (x->p < y->p) - (x->p > y->p);
+}
+
+static void sort_frames(struct carve *c)
+{
+	size_t n = 0;
+
+	if (c->n_frames)
+		qsort(c->frames, c->n_frames, sizeof(*c->frames), by_page);
+	for (size_t i = 0; i < c->n_frames; i++)
+		if (!n || c->frames[n - 1].page != c->frames[i].page)
+			c->frames[n++] = c->frames[i];
+	c->n_frames = n;
+}
+
+/* Pages may lie anywhere: behind the end of a database that was cut, too. */
 static int read_wal(struct carve *c, struct err *e)
 {
 	bool big;
 	size_t end;
 
-	c->n_pages = c->db.n / PAGE + n_frames(&c->wal);
-	c->pages = mem_zalloc(c->n_pages + 1, sizeof(*c->pages));
-	if (!c->pages)
-		return err_nomem(e);
 	if (c->wal.n < WAL_HEADER || (be32(c->wal.p) & ~1u) != WAL_MAGIC)
 		return 0;
 	big = be32(c->wal.p) & 1;
 	end = find_end(c, big);
+	c->frames = mem_alloc(end + 1, sizeof(*c->frames));
+	if (!c->frames)
+		return err_nomem(e);
 	for (size_t i = 0; i < end; i++) {
 		const uint8_t *f = c->wal.p + WAL_HEADER + i * FRAME;
-		uint32_t page = be32(f);
 
-		if (page && page <= c->n_pages && frame_holds(&c->wal, i, big))
-			c->pages[page - 1] = f + FRAME_HEADER;
+		if (be32(f) && frame_holds(&c->wal, i, big))
+			c->frames[c->n_frames++] = (struct frame){ be32(f), f + FRAME_HEADER };
 	}
+	sort_frames(c);
 	return 0;
 }
 
@@ -152,14 +180,14 @@ static void read_some(int fd, uint8_t *p, size_t n, size_t off)
 	}
 }
 
-static int read_file(const char *path, struct file *ret, struct err *e)
+static int read_if_there(const char *path, struct file *ret, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
 	struct stat st = { 0 };
 	uint8_t *p;
 
 	if (fd < 0 && errno == ENOENT)
-		return -ENOENT;
+		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		rc = err_set(e, -errno, "%s: %s", path, strerror(errno));
 	if (rc == 0 && st.st_size > 0) {
@@ -190,12 +218,14 @@ int carve_open(const char *path, struct carve **ret, struct err *e)
 	if (!c)
 		return err_nomem(e);
 	c->payload = mem_alloc(PAYLOAD_MAX, 1);
-	rc = c->payload ? read_file(path, &c->db, e) : err_nomem(e);
+	rc = c->payload ? read_if_there(path, &c->db, e) : err_nomem(e);
 	snprintf(wal, sizeof(wal), "%s-wal", path);
 	if (rc == 0)
-		rc = read_file(wal, &c->wal, e);
-	if (rc == 0 || (rc == -ENOENT && c->db.n))
+		rc = read_if_there(wal, &c->wal, e);
+	if (rc == 0)
 		rc = read_wal(c, e);
+	if (rc == 0 && c->db.n < PAGE && !c->n_frames)
+		rc = -ENOENT;
 	if (rc < 0) {
 		carve_close(c);
 		return rc;
@@ -210,7 +240,7 @@ void carve_close(struct carve *c)
 		return;
 	free_file(&c->db);
 	free_file(&c->wal);
-	mem_free(c->pages);
+	mem_free(c->frames);
 	mem_free(c->payload);
 	mem_free(c);
 }
@@ -220,16 +250,37 @@ bool carve_wal_damaged(const struct carve *c)
 	return c->wal_damaged;
 }
 
+bool carve_wal_alone(const struct carve *c)
+{
+	return c->db.n < PAGE;
+}
+
 /* ---- pages ---- */
+
+/* What the WAL has of a page, or of the first one behind it: an index, which may be n_frames. */
+static size_t frame_from(const struct carve *c, uint64_t number)
+{
+	size_t low = 0, high = c->n_frames;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (c->frames[mid].page < number)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
 
 /* By number, from 1; NULL: there is none. */
 static const uint8_t *page_at(const struct carve *c, uint64_t number)
 {
-	if (number == 0 || number > c->n_pages)
-		return NULL;
-	if (c->pages[number - 1])
-		return c->pages[number - 1];
-	return number <= c->db.n / PAGE ? c->db.p + (number - 1) * PAGE : NULL;
+	size_t i = frame_from(c, number);
+
+	if (number && i < c->n_frames && c->frames[i].page == number)
+		return c->frames[i].p;
+	return number && number <= c->db.n / PAGE ? c->db.p + (number - 1) * PAGE : NULL;
 }
 
 /* 0: it does not end before end. */
@@ -366,14 +417,13 @@ static int each_cell(struct carve *c, const uint8_t *page, size_t head,
 
 int carve_each(struct carve *c, int (*cb)(void *ctx, const struct carve_record *r), void *ctx)
 {
+	size_t n = c->db.n / PAGE;
 	int rc = 0;
 
-	for (size_t i = 1; rc == 0 && i <= c->n_pages; i++) {
-		const uint8_t *page = page_at(c, i);
-
-		if (page)
-			rc = each_cell(c, page, i == 1 ? 100 : 0, cb, ctx);
-	}
+	for (size_t i = 1; rc == 0 && i <= n; i++)
+		rc = each_cell(c, page_at(c, i), i == 1 ? 100 : 0, cb, ctx);
+	for (size_t i = frame_from(c, (uint64_t)n + 1); rc == 0 && i < c->n_frames; i++)
+		rc = each_cell(c, c->frames[i].p, c->frames[i].page == 1 ? 100 : 0, cb, ctx);
 	return rc;
 }
 

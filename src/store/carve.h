@@ -42,12 +42,15 @@ struct carve_record {
 	struct carve_value v[CARVE_COLUMNS];
 };
 
-/* PATH and PATH-wal. -ENOENT: there is no PATH. */
+/* PATH and PATH-wal, either of which may be missing, cut or empty. -ENOENT: neither has a page. */
 int carve_open(const char *path, struct carve **ret, struct err *e);
 void carve_close(struct carve *c); /* NULL allowed */
 
 /* A frame of the WAL does not hold, and a whole transaction, or what is left of one, stands behind it. */
 bool carve_wal_damaged(const struct carve *c);
+
+/* PATH is missing or has not even one page: all there is stands in the WAL. */
+bool carve_wal_alone(const struct carve *c);
 
 /* Records in the order of pages. cb: 0 to go on, anything else ends it and is returned. */
 int carve_each(struct carve *c, int (*cb)(void *ctx, const struct carve_record *r), void *ctx);

@@ -158,11 +158,11 @@ void registry_check_committed(struct registry_db *r)
 
 /* ---- opening ---- */
 
-static void witness_path(const struct registry_db *r, char *ret, size_t cap)
+void registry_witness_path(const char *path, char *ret, size_t cap)
 {
-	const char *slash = strrchr(r->path, '/');
+	const char *slash = strrchr(path, '/');
 
-	snprintf(ret, cap, "%.*sregistry.commits", slash ? (int)(slash + 1 - r->path) : 0, r->path);
+	snprintf(ret, cap, "%.*sregistry.commits", slash ? (int)(slash + 1 - path) : 0, path);
 }
 
 /* One that is not there is made from the rows as they are. */
@@ -183,7 +183,7 @@ int registry_check_open(struct registry_db *r, struct err *e)
 	struct witness w;
 	int rc;
 
-	witness_path(r, path, sizeof(path));
+	registry_witness_path(r->path, path, sizeof(path));
 	rc = witness_open(path, r->read_only, &w, &r->witness_damaged, e);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;

@@ -93,13 +93,36 @@ static int set_up(struct registry_db *r, struct err *e)
 	return rc < 0 ? rc : check_format(&r->db, e);
 }
 
+static bool has_bytes(const char *path, const char *suffix)
+{
+	char name[4096];
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%s%s", path, suffix);
+	return stat(name, &st) == 0 && st.st_size > 0;
+}
+
+/* A new one in the place of one that was there would have SQLite remove a WAL. */
+static int check_place(const char *path, struct err *e)
+{
+	char commits[4096];
+
+	registry_witness_path(path, commits, sizeof(commits));
+	if (has_bytes(path, "") || (!has_bytes(path, "-wal") && !has_bytes(commits, "")))
+		return 0;
+	return err_set(e, -EILSEQ, "registry.db is missing or empty");
+}
+
 static int open_db(struct registry_db *r, const char *path, struct err *e)
 {
 	char wal[4096];
 	struct stat st;
+	int rc;
 
-	if (!r->read_only)
-		return sql_open(&r->db, path, SQL_CREATE, e);
+	if (!r->read_only) {
+		rc = check_place(path, e);
+		return rc < 0 ? rc : sql_open(&r->db, path, SQL_CREATE, e);
+	}
 	if (stat(path, &st) < 0)
 		return err_set(e, -errno, "there is no registry: %s", strerror(errno));
 	snprintf(wal, sizeof(wal), "%s-wal", path);

@@ -35,6 +35,8 @@ struct registry_db {
 
 /* ---- registry_check.c ---- */
 int registry_check_open(struct registry_db *r, struct err *e);
+/* Of the witness of the registry in path. */
+void registry_witness_path(const char *path, char *ret, size_t cap);
 /* In each transaction, last: what pending says. */
 int registry_check_save(struct registry_db *r, struct err *e);
 void registry_check_committed(struct registry_db *r);

@@ -365,8 +365,12 @@ int store_salvage(const char *from, const char *to, uint32_t default_cid,
 	if (rc == -ENOENT) {
 		salvage_tell(&x, NULL, "store.db is missing: what was removed may come back");
 		rc = 0;
+	} else if (rc == 0 && carve_wal_alone(x.carve)) {
+		salvage_tell(&x, NULL,
+		             "of store.db only the WAL is left: what was removed may come back");
 	}
-	x.pages_lost = x.carve && (carve_wal_damaged(x.carve) || lacks_pages(path));
+	x.pages_lost = x.carve && (carve_wal_damaged(x.carve) || carve_wal_alone(x.carve) ||
+	                           lacks_pages(path));
 	if (rc == 0)
 		rc = io_mkdir(to, 0700);
 	if (rc == 0) {
@@ -389,7 +393,7 @@ bool database_wal_damaged(const char *path)
 
 	if (carve_open(path, &c, NULL) < 0)
 		return false;
-	damaged = carve_wal_damaged(c);
+	damaged = carve_wal_damaged(c) || carve_wal_alone(c);
 	carve_close(c);
 	return damaged;
 }

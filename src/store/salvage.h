@@ -36,8 +36,8 @@ int store_salvage(const char *from, const char *to, uint32_t default_cid,
                   const struct salvage_watch *w, struct salvage_result *ret, struct err *e);
 
 /*
- * Whether PATH-wal has more than SQLite would take, which forgets the rest for good: then PATH is
- * not to be opened before it is salvaged.
+ * Whether PATH-wal has more than SQLite would take (all of it, where PATH is missing or empty), which
+ * forgets the rest for good: then PATH is not to be opened before it is salvaged.
  */
 bool database_wal_damaged(const char *path);
 

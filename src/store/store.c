@@ -45,12 +45,33 @@ int store_reader(struct store *s, struct err *e)
 
 /* ---- opening ---- */
 
+static off_t file_size(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+/* There was a database: SQLite would remove a WAL that another one left. */
+static bool was_there(const struct store *s)
+{
+	char path[4096];
+
+	store_path(s, "commits", path, sizeof(path));
+	if (file_size(path) > 0)
+		return true;
+	store_path(s, "store.db-wal", path, sizeof(path));
+	return file_size(path) > 0;
+}
+
 static int find_database(struct store *s, const char *path, struct err *e)
 {
 	char wal[4096];
 	struct stat st;
 
 	if (stat(path, &st) == 0) {
+		if (st.st_size == 0) /* SQLite would remove its WAL */
+			return err_set(e, -EILSEQ, "store.db is empty");
 		store_path(s, "store.db-wal", wal, sizeof(wal));
 		if (s->read_only && stat(wal, &st) == 0 && st.st_size > 0)
 			return err_set(e, -EROFS,
@@ -62,17 +83,9 @@ static int find_database(struct store *s, const char *path, struct err *e)
 		return err_set(e, -errno, "opening the store: %s", strerror(errno));
 	if (s->read_only)
 		return err_set(e, -ENOENT, "there is no store");
-	store_path(s, "commits", wal, sizeof(wal));
-	if (stat(wal, &st) == 0 && st.st_size > 0)
+	if (was_there(s))
 		return err_set(e, -EILSEQ, "store.db is missing");
 	return store_db_create(s->dir, path, e);
-}
-
-static off_t file_size(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 ? st.st_size : -1;
 }
 
 /* *ret_wal: a WAL was left behind. */

@@ -158,6 +158,93 @@ static void lost_commit_is_taken_from_the_segment(void **state)
 		T_OK(t_check(t->s, i, (uint32_t)i, 1));
 }
 
+/* ---- what only the WAL has ---- */
+
+static const char *in_dir(const struct t_store *t, const char *name, char ret[600])
+{
+	snprintf(ret, 600, "%s/%s", t->dir, name);
+	return ret;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	char buf[65536];
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ssize_t n;
+
+	assert_true(in >= 0 && out >= 0);
+	while ((n = read(in, buf, sizeof(buf))) > 0)
+		assert_int_equal(write(out, buf, (size_t)n), n);
+	close(in);
+	close(out);
+}
+
+/* As a process that is killed leaves it: closing would write the WAL into the database. */
+static void end_uncleanly(struct t_store *t)
+{
+	char db[600], wal[600], kept_db[600], kept_wal[600];
+
+	copy_file(in_dir(t, "store.db", db), in_dir(t, "kept", kept_db));
+	copy_file(in_dir(t, "store.db-wal", wal), in_dir(t, "kept-wal", kept_wal));
+	store_close(t->s);
+	t->s = NULL;
+	T_OK(rename(kept_db, db));
+	T_OK(rename(kept_wal, wal));
+}
+
+/* A large database, and three rows in the WAL, on pages far behind. */
+static void put_behind(struct t_store *t)
+{
+	T_OK(t_put(t->s, 1, 3000, 1, 0, NULL));
+	t_reopen(t);
+	T_OK(t_put(t->s, 5000, 3, 5000, 0, NULL));
+	end_uncleanly(t);
+}
+
+static void check_behind(struct t_store *t)
+{
+	assert_true(salvage(t).vectors >= 3);
+	for (uint32_t i = 5000; i < 5003; i++)
+		T_OK(t_check(t->s, i, i, 0));
+}
+
+static void pages_of_the_wal_behind_a_cut_database(void **state)
+{
+	struct t_store *t = *state;
+	char db[600];
+
+	put_behind(t);
+	T_OK(truncate(in_dir(t, "store.db", db), 4096));
+	check_behind(t);
+}
+
+static void wal_of_an_empty_database(void **state)
+{
+	struct t_store *t = *state;
+	struct err e = { 0 };
+	char db[600];
+
+	put_behind(t);
+	T_OK(truncate(in_dir(t, "store.db", db), 0));
+	T_ERR(store_open(t->dir, false, &t->s, &e), EILSEQ); /* which leaves the WAL */
+	assert_string_equal(e.text, "store.db is empty");
+	check_behind(t);
+	says("default: of store.db only the WAL is left");
+}
+
+static void wal_of_a_missing_database(void **state)
+{
+	struct t_store *t = *state;
+	char name[600];
+
+	put_behind(t);
+	T_OK(unlink(in_dir(t, "store.db", name)));
+	T_OK(unlink(in_dir(t, "commits", name)));
+	T_ERR(store_open(t->dir, false, &t->s, NULL), EILSEQ);
+	assert_true(database_wal_damaged(in_dir(t, "store.db", name)));
+	check_behind(t);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, t_setup, t_teardown)
@@ -166,6 +253,9 @@ int main(void)
 		TEST(old_state),
 		TEST(lost_state_of_an_emptied_store),
 		TEST(lost_commit_is_taken_from_the_segment),
+		TEST(pages_of_the_wal_behind_a_cut_database),
+		TEST(wal_of_an_empty_database),
+		TEST(wal_of_a_missing_database),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
