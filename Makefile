@@ -65,7 +65,7 @@ SOURCES := $(wildcard src/*/*.[ch] mount/*.[ch] tools/*.[ch] tests/unit/*.[ch] t
 
 .DEFAULT_GOAL := all
 .PHONY: all deps test unit-programs crash-programs check-unit check-bats check-crash check-san check-fuzz fuzz-programs check-headers check-layers check-format check-tsa check-tidy check-cppcheck check-disk soak \
-	coverage bench bench-open bench-peers bench-plot demo install install-files uninstall dist clean help
+	coverage bench bench-open bench-many bench-neighbours bench-peers bench-plot demo install install-files uninstall dist clean help
 .DELETE_ON_ERROR:
 
 all: $(PROGRAMS)
@@ -244,6 +244,15 @@ bench-peers: all $(BIN)/peer-hnswlib ## the index beside hnswlib (libhnswlib-dev
 bench-open: all ## the first answer of OPEN_N (1000000) x OPEN_DIM (256) vectors in a daemon that was just started
 	@RV_BIN=$(abspath $(BIN)) tools/bench-open.sh $(or $(OPEN_N),1000000) $(or $(OPEN_DIM),256)
 
+bench-many: all ## MANY (10000) tenants on one mount: making them, idle memory, restart, searches beside the others
+	@RV_BIN=$(abspath $(BIN)) tools/bench-many.sh $(or $(MANY),10000)
+
+# the mount of ruvector-bench neighbours is made and removed
+bench-neighbours: all ## what a tenant notices of one that floods the mount; NEIGHBOURS="OPTIONS of ruvector-bench neighbours"
+	@d=$$(mktemp -d) && mkdir $$d/mnt && $(BIN)/ruvectorfs $$d/data $$d/mnt && \
+		{ $(BIN)/ruvector-bench neighbours --root $$d/mnt $(NEIGHBOURS); rc=$$?; umount $$d/mnt || fusermount3 -u $$d/mnt; sleep 1; \
+		rm -rf --one-file-system $$d; exit $$rc; }
+
 # PLOT.tsv and PLOT.svg are written; PLOT_FROM=docs/bench.tsv draws what was measured before.
 PLOT ?= docs/bench
 PLOT_FROM ?=
@@ -289,7 +298,7 @@ dist: ## ruvectorfs-VERSION.tar.gz of what is committed
 	git archive --format=tar.gz --prefix=ruvectorfs-$(VERSION)/ -o ruvectorfs-$(VERSION).tar.gz HEAD
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{ printf "  %-14s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
 clean: ## remove build/
 	rm -rf build

@@ -109,7 +109,7 @@ int io_sync_parent(const char *path)
 	return parent ? io_sync_dir(parent) : -ENOMEM;
 }
 
-int io_mkdir(const char *path, mode_t mode)
+int io_make_dir(const char *path, mode_t mode)
 {
 	struct stat st;
 
@@ -121,7 +121,14 @@ int io_mkdir(const char *path, mode_t mode)
 		if (!S_ISDIR(st.st_mode))
 			return -ENOTDIR;
 	}
-	return io_sync_parent(path);
+	return 0;
+}
+
+int io_mkdir(const char *path, mode_t mode)
+{
+	int rc = io_make_dir(path, mode);
+
+	return rc < 0 ? rc : io_sync_parent(path);
 }
 
 static int remove_at(int dir, const char *name);

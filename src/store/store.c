@@ -280,6 +280,8 @@ static int recover(struct store *s, bool wal, struct err *e)
 		return rc;
 	/* SQLite made the WAL's name, and does not look whether it became durable. */
 	rc = io_sync_dir(s->dir);
+	if (rc == 0)
+		rc = io_sync_parent(s->dir);
 	if (rc < 0)
 		return err_set(e, rc, "syncing the store: %s", strerror(-rc));
 	if (wal)
@@ -324,7 +326,7 @@ int store_open(const char *dir, bool read_only, struct store **ret, struct err *
 	if (strlen(dir) > 3800)
 		return err_set(e, -ENAMETOOLONG, "the store's path is longer than 3800 bytes");
 	if (!read_only)
-		rc = io_mkdir(dir, 0700);
+		rc = io_make_dir(dir, 0700);
 	if (rc < 0)
 		return err_set(e, rc, "creating the store: %s", strerror(-rc));
 	s = store_new(dir, read_only);
