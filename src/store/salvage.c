@@ -294,15 +294,18 @@ static int link_files(struct salvage *x, struct err *e)
 	return rc;
 }
 
-/* Twice: extents that are damaged are left behind by writing the next generation. */
-static int check_collection(struct store *s, const struct store_collection *c, uint64_t *ret_rows,
-                            struct err *e)
+/*
+ * Twice: extents that are damaged, and pages that the disk cannot read, are left behind by writing the
+ * next generation.
+ */
+static int check_collection(struct store *s, const struct store_collection *c, bool unreadable,
+                            uint64_t *ret_rows, struct err *e)
 {
 	struct store_report r;
 	uint32_t dim = c->config.dimension;
 	int rc = store_verify(s, c->cid, dim, NULL, &r, e);
 
-	if (rc == 0 && r.first[0] && dim) {
+	if (rc == 0 && (r.first[0] || unreadable) && dim) {
 		rc = store_compact(s, c->cid, dim, NULL, NULL, e);
 		store_drop_old_maps(s, c->cid);
 		if (rc == 0)
@@ -316,6 +319,7 @@ static int check_collection(struct store *s, const struct store_collection *c, u
 
 static int check(struct salvage *x, struct err *e)
 {
+	const struct salvage_coll *old;
 	struct store_collection c = { 0 };
 	struct store *s;
 	int rc = store_open(x->s.dir, false, &s, e);
@@ -324,7 +328,8 @@ static int check(struct salvage *x, struct err *e)
 		return rc;
 	while (rc == 0 && store_collection_next(s, c.cid, &c, NULL) == 0) {
 		x->ret->collections++;
-		rc = check_collection(s, &c, &x->ret->vectors, e);
+		old = salvage_coll(x, c.cid);
+		rc = check_collection(s, &c, old && old->unreadable, &x->ret->vectors, e);
 	}
 	store_close(s);
 	return rc == 0 ? io_sync_dir(x->s.dir) : rc;

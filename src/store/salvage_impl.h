@@ -10,7 +10,8 @@ struct salvage_coll {
 	struct coll_state st;
 	bool known; /* st is as it was stored; otherwise made up from what is there */
 	bool opened;
-	int fd;             /* of its segment; -1: none */
+	int fd;              /* of its segment; -1: none */
+	uint64_t unreadable; /* pages of it */
 	bool has_image;     /* a whole one, not older than what is listed as gone */
 	uint64_t image_seq; /* of the last commit in it */
 	uint64_t max_num;

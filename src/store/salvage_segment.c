@@ -71,6 +71,14 @@ int salvage_find_strangers(struct salvage *x, struct err *e)
 
 /* ---- headers ---- */
 
+/* In whole pages. */
+static uint64_t file_end(int fd)
+{
+	off_t end = lseek(fd, 0, SEEK_END);
+
+	return end < 0 ? 0 : (uint64_t)end - (uint64_t)end % SEGMENT_PAGE;
+}
+
 /* Of the first block whose checksum holds, if the header of the file does not. */
 static bool find_salt(int fd, struct coll_state *st)
 {
@@ -83,9 +91,9 @@ static bool find_salt(int fd, struct coll_state *st)
 		st->salt = h.salt;
 		return true;
 	}
-	for (uint64_t off = SEGMENT_PAGE; io_read_at(fd, &b, sizeof(b), off) == 0;
-	     off += SEGMENT_PAGE) {
-		if ((!block_is_extent(&b) && !block_is_seal(&b)) || b.off != off ||
+	for (uint64_t off = SEGMENT_PAGE, end = file_end(fd); off < end; off += SEGMENT_PAGE) {
+		if (io_read_at(fd, &b, sizeof(b), off) < 0 ||
+		    (!block_is_extent(&b) && !block_is_seal(&b)) || b.off != off ||
 		    b.crc != crc32c(0, &b, offsetof(struct block, crc)))
 			continue;
 		st->salt = b.salt;
@@ -124,11 +132,22 @@ static int see_dimension(void *ctx, const struct block *b, bool whole)
 	return 1;
 }
 
+/* One sector that the disk cannot read does not take the others along. */
+static int walk(struct salvage_coll *c, int (*cb)(void *ctx, const struct block *b, bool whole),
+                void *ctx)
+{
+	const struct segment_range in = { c->fd, c->st.salt, SEGMENT_PAGE,
+		                          (uint64_t)lseek(c->fd, 0, SEEK_END), &c->unreadable };
+	uint64_t end;
+
+	c->unreadable = 0;
+	return segment_walk(&in, cb, ctx, &end);
+}
+
 /* A file that is missing takes its rows along; the next one has another number. */
 static int open_segment(struct salvage *x, struct salvage_coll *c, struct err *e)
 {
 	char path[4096];
-	uint64_t end;
 
 	if (!c->known) {
 		uint32_t gen = find_generation(x, c->st.c.cid);
@@ -142,13 +161,10 @@ static int open_segment(struct salvage *x, struct salvage_coll *c, struct err *e
 		close(c->fd);
 		c->fd = -1;
 	} else if (c->fd >= 0) {
-		if (!c->known) {
-			c->st.segment_end = (uint64_t)lseek(c->fd, 0, SEEK_END);
-			c->st.segment_end -= c->st.segment_end % SEGMENT_PAGE;
-		}
+		if (!c->known)
+			c->st.segment_end = file_end(c->fd);
 		if (!c->st.c.config.dimension)
-			segment_walk(c->fd, c->st.salt, SEGMENT_PAGE,
-			             (uint64_t)lseek(c->fd, 0, SEEK_END), see_dimension, c, &end);
+			walk(c, see_dimension, c);
 		return mend_header(c, e);
 	} else if (errno != ENOENT) {
 		return err_set(e, -errno, "%s: %s", path, strerror(errno));
@@ -284,6 +300,7 @@ static void sort(struct blocks *k)
 
 struct reading {
 	struct salvage *x;
+	int rc; /* of what is done with the rows */
 	struct salvage_coll *c;
 	uint64_t seq; /* of the seal */
 	bool unknown; /* the database does not know this commit */
@@ -396,7 +413,8 @@ static int see_record(void *ctx, const struct store_row *row, uint32_t vcrc, str
 		return 0;
 	salvage_saw(r->x);
 	rc = is_wanted(r, row_key(r->c->st.c.cid, row->num), row->slot, vcrc, &seq, e);
-	return rc > 0 ? put_row(r, row, vcrc, seq, e) : rc;
+	r->rc = rc > 0 ? put_row(r, row, vcrc, seq, e) : rc;
+	return r->rc;
 }
 
 /* ---- one segment ---- */
@@ -419,8 +437,11 @@ static int read_extents(struct salvage *x, struct salvage_coll *c, const struct 
 			x->max_seq = t->seq;
 		r.seq = t->seq;
 		r.unknown = t->seq > x->known_seq && t->seq > c->st.c.cleared_seq;
-		if (r.unknown || any_missing || (x->pages_lost && t->seq > c->image_seq))
-			rc = segment_read_extent(&g, t->off, t->batch, t->dim, see_record, &r, e);
+		if (!r.unknown && !any_missing && (!x->pages_lost || t->seq <= c->image_seq))
+			continue;
+		rc = segment_read_extent(&g, t->off, t->batch, t->dim, see_record, &r, e);
+		if (rc == -EIO && r.rc == 0) /* the disk has changed its mind about it */
+			rc = 0;
 	}
 	return rc;
 }
@@ -437,18 +458,28 @@ static int any_missing(struct salvage *x, uint32_t cid, struct err *e)
 	return rc == 0 ? 1 : rc == -ENOENT ? 0 : rc;
 }
 
+static int read_blocks(struct salvage *x, struct salvage_coll *c, struct blocks *k, struct err *e)
+{
+	int rc = walk(c, see_block, k);
+
+	if (rc < 0)
+		return err_set(e, rc, "reading a segment: %s", strerror(-rc));
+	if (c->unreadable) {
+		salvage_tell(x, c, "the disk cannot read %" PRIu64 " pages of its segment",
+		             c->unreadable);
+		c->st.segment_end = file_end(c->fd); /* nobody has to recover what is behind */
+	}
+	return 0;
+}
+
 static int from_segment(struct salvage *x, struct salvage_coll *c, struct err *e)
 {
 	struct blocks k = { .fd = c->fd };
 	int missing = any_missing(x, c->st.c.cid, e);
-	uint64_t end;
 	int rc = missing < 0 ? missing : 0;
 
 	if (rc == 0)
-		rc = segment_walk(c->fd, c->st.salt, SEGMENT_PAGE,
-		                  (uint64_t)lseek(c->fd, 0, SEEK_END), see_block, &k, &end);
-	if (rc == -ENOMEM)
-		rc = err_nomem(e);
+		rc = read_blocks(x, c, &k, e);
 	if (rc == 0) {
 		sort(&k);
 		rc = read_extents(x, c, &k, missing, e);

@@ -109,12 +109,20 @@ int segment_read_extent(struct segment *g, uint64_t off, uint64_t batch, uint32_
                                   struct err *e),
                         void *ctx, struct err *e);
 
+/* What is walked over: [from, to) of a file. */
+struct segment_range {
+	int fd;
+	uint64_t salt;
+	uint64_t from, to;
+	uint64_t *unreadable; /* pages that the disk cannot read are counted there; NULL: -EIO */
+};
+
 /*
- * Goes over the blocks in [from, to) of a file: cb gets each block with a header that holds;
- * whole: its other end is there too. Pages that start no block are stepped over. *ret_end: the
- * end of the last whole block, or from. cb non-zero ends.
+ * Goes over the blocks of a range: cb gets each block with a header that holds; whole: its other
+ * end is there too. Pages that start no block are stepped over. *ret_end: the end of the last whole
+ * block, or from. cb non-zero ends.
  */
-int segment_walk(int fd, uint64_t salt, uint64_t from, uint64_t to,
+int segment_walk(const struct segment_range *in,
                  int (*cb)(void *ctx, const struct block *b, bool whole), void *ctx,
                  uint64_t *ret_end);
 bool block_is_seal(const struct block *b);

@@ -141,24 +141,36 @@ static bool is_whole(int fd, const struct block *b, uint64_t to)
 	return block_is_seal(b) || trailer_holds(fd, b, &t);
 }
 
-int segment_walk(int fd, uint64_t salt, uint64_t from, uint64_t to,
+/* 1: there is a block at off. */
+static int read_block(const struct segment_range *in, uint64_t off, struct block *ret)
+{
+	int rc = io_read_at(in->fd, ret, sizeof(*ret), off);
+
+	if (rc == -EIO && in->unreadable) {
+		++*in->unreadable;
+		return 0;
+	}
+	return rc < 0 ? rc : block_holds(ret, in->salt, off);
+}
+
+int segment_walk(const struct segment_range *in,
                  int (*cb)(void *ctx, const struct block *b, bool whole), void *ctx,
                  uint64_t *ret_end)
 {
-	uint64_t off = from;
+	uint64_t off = in->from, to = in->to;
 	struct block b;
 	int rc;
 
-	*ret_end = from;
+	*ret_end = in->from;
 	while (to > off && to - off >= sizeof(b)) {
-		rc = io_read_at(fd, &b, sizeof(b), off);
+		rc = read_block(in, off, &b);
 		if (rc < 0)
 			return rc;
-		if (!block_holds(&b, salt, off)) {
+		if (!rc) {
 			off += SEGMENT_PAGE;
 			continue;
 		}
-		bool whole = is_whole(fd, &b, to);
+		bool whole = is_whole(in->fd, &b, to);
 
 		rc = cb(ctx, &b, whole);
 		if (rc)

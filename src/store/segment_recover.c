@@ -91,12 +91,13 @@ static int see_extent(void *ctx, const struct block *b, bool whole)
 static int drop_seals(struct recovery *r, uint64_t salt, uint64_t size)
 {
 	static const char zeros[SEGMENT_PAGE];
+	const struct segment_range all = { r->fd, salt, SEGMENT_PAGE, size, NULL };
 	uint64_t end;
 	int rc;
 
 	if (!r->n)
 		return 0;
-	rc = segment_walk(r->fd, salt, SEGMENT_PAGE, size, see_extent, r, &end);
+	rc = segment_walk(&all, see_extent, r, &end);
 	for (size_t i = 0; i < r->n && rc == 0; i++) {
 		if (r->seals[i].n_extents || r->seals[i].n_rows)
 			rc = io_write_at(r->fd, zeros, sizeof(zeros), r->seals[i].off);
@@ -109,12 +110,13 @@ int segment_recover(struct segment *g, int fd, uint64_t committed, uint64_t size
 {
 	uint64_t page = SEGMENT_PAGE;
 	uint64_t from = committed < page ? page : (committed + page - 1) / page * page;
+	const struct segment_range tail = { fd, g->salt, from, size, NULL };
 	struct recovery r = { .fd = fd, .tail = ret };
 	uint64_t end = from;
 	int rc = 0;
 
 	if (size > from)
-		rc = segment_walk(fd, g->salt, from, size, see_tail, &r, &end);
+		rc = segment_walk(&tail, see_tail, &r, &end);
 	if (rc == 0 && !g->read_only)
 		rc = drop_seals(&r, g->salt, size);
 	mem_free(r.seals);

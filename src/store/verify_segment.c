@@ -90,7 +90,8 @@ static int see_block(void *ctx, const struct block *b, bool whole)
 
 int seg_map_draw(struct seg_map *m, uint64_t to, struct err *e)
 {
-	uint64_t end;
+	uint64_t end, unreadable = 0;
+	struct segment_range in = { m->fd, m->salt, SEGMENT_PAGE, to, &unreadable };
 	struct stat st;
 	int rc = 0;
 
@@ -103,10 +104,10 @@ int seg_map_draw(struct seg_map *m, uint64_t to, struct err *e)
 	m->n_before = m->n_extents;
 	m->extents = NULL;
 	m->n_extents = m->cap_extents = m->n_seals = 0;
-	if (to > m->size)
-		to = m->size;
-	if (to > SEGMENT_PAGE)
-		rc = segment_walk(m->fd, m->salt, SEGMENT_PAGE, to, see_block, m, &end);
+	if (in.to > m->size)
+		in.to = m->size;
+	if (in.to > SEGMENT_PAGE)
+		rc = segment_walk(&in, see_block, m, &end);
 	mem_free(m->before);
 	m->before = NULL;
 	m->n_before = 0;

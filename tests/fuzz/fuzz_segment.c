@@ -153,11 +153,12 @@ static int open_it(uint64_t committed, bool read_only, struct segment **ret, uin
 
 static void use(struct segment *g, uint64_t committed)
 {
+	const struct segment_range all = { g->fd, SALT, SEGMENT_PAGE, g->written, NULL };
 	uint64_t end, bytes;
 	const char *p;
 
 	if (g->fd >= 0)
-		segment_walk(g->fd, SALT, SEGMENT_PAGE, g->written, see_block, g, &end);
+		segment_walk(&all, see_block, g, &end);
 	for (uint64_t off = 0; off < 1u << 16; off += 1021 * 4) {
 		p = segment_mapped(g, off, &bytes);
 		HOLDS(!p || (bytes > 0 && p[0] + p[bytes - 1] < 1000));

@@ -3,11 +3,50 @@
  * something new, nothing that was removed, nothing less than is there.
  */
 #include <sqlite3.h>
+#include <sys/syscall.h>
 
 #include "base/crc.h"
 #include "store/salvage.h"
 #include "store/store_impl.h"
 #include "t_store.h"
+
+/* ---- a disk that cannot read a page: this stands in front of the C library's ---- */
+
+static struct {
+	ino_t ino; /* 0: none */
+	off_t from, to;
+} bad;
+
+ssize_t pread(int fd, void *p, size_t n, off_t off)
+{
+	struct stat st;
+
+	if (bad.ino && off < bad.to && off + (off_t)n > bad.from && fstat(fd, &st) == 0 &&
+	    st.st_ino == bad.ino) {
+		errno = EIO;
+		return -1;
+	}
+	return syscall(SYS_pread64, fd, p, n, off);
+}
+
+static void lose_page(const struct t_store *t, int page)
+{
+	struct stat st;
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/%d.vectors.1", t->dir, CID);
+	T_OK(stat(path, &st));
+	assert_true(st.st_size > page * 4096);
+	bad.ino = st.st_ino;
+	bad.from = page * 4096;
+	bad.to = bad.from + 4096;
+}
+
+static int mend(void **state)
+{
+	bad.ino = 0;
+	return t_teardown(state);
+}
 
 /* ---- salvaging ---- */
 
@@ -158,13 +197,89 @@ static void lost_commit_is_taken_from_the_segment(void **state)
 		T_OK(t_check(t->s, i, (uint32_t)i, 1));
 }
 
-/* ---- what only the WAL has ---- */
+/* ---- sectors that the disk cannot read ---- */
 
 static const char *in_dir(const struct t_store *t, const char *name, char ret[600])
 {
 	snprintf(ret, 600, "%s/%s", t->dir, name);
 	return ret;
 }
+
+enum { BATCHES = 5, EACH = 10 };
+
+/* Each is a page of rows and one for its seal. */
+static void put_batches(struct t_store *t)
+{
+	for (uint32_t i = 0; i < BATCHES; i++)
+		T_OK(t_put_extents(t->s, i * EACH + 1, EACH, i * EACH, 0, EACH));
+}
+
+/* Slots of what was taken from the segment are new. */
+static void check_all_but(struct t_store *t, uint32_t batch)
+{
+	struct buf b BUF_AUTO = BUF_INIT;
+	struct store_row r;
+	float want[DIM];
+
+	for (uint32_t i = 0; i < BATCHES * EACH; i++) {
+		int rc = store_get(t->s, CID, DIM, i + 1, &r, &b, NULL);
+
+		if (i / EACH == batch) {
+			T_ERR(rc, ENOENT);
+			continue;
+		}
+		T_OK(rc);
+		t_vector(want, i + 1, 0);
+		assert_memory_equal(r.v, want, sizeof(want));
+	}
+}
+
+static void unreadable_page_takes_its_rows_alone(void **state)
+{
+	struct t_store *t = *state;
+	struct salvage_result r;
+
+	put_batches(t);
+	lose_page(t, 3);
+	r = salvage(t);
+	assert_int_equal(r.lost, EACH);
+	assert_int_equal(r.vectors, (BATCHES - 1) * EACH);
+	says("default: the disk cannot read 1 pages of its segment");
+	says("default: the vector 'id:11' is lost");
+	check_all_but(t, 1);
+}
+
+static void unreadable_page_where_only_the_segment_is_left(void **state)
+{
+	struct t_store *t = *state;
+	char db[600];
+
+	put_batches(t);
+	store_close(t->s);
+	t->s = NULL;
+	T_OK(unlink(in_dir(t, "store.db", db)));
+	lose_page(t, 1);
+	bad.from = 8; /* and most of the header of the file, which is written anew */
+	assert_int_equal(salvage(t).vectors, (BATCHES - 1) * EACH);
+	check_all_but(t, 0);
+}
+
+static void unreadable_page_behind_what_was_committed(void **state)
+{
+	struct t_store *t = *state;
+	struct store_row *rows = t_rows(900, 5, 900, 0);
+	const float *v;
+	uint64_t x;
+
+	put_batches(t);
+	T_OK(store_append_extent(t->s, CID, store_batch_number(t->s), DIM, rows, 5, &x, &v, NULL));
+	t_rows_free(rows);
+	lose_page(t, 1 + 2 * BATCHES);
+	assert_int_equal(salvage(t).vectors, BATCHES * EACH);
+	check_all_but(t, BATCHES);
+}
+
+/* ---- what only the WAL has ---- */
 
 static void copy_file(const char *from, const char *to)
 {
@@ -247,12 +362,15 @@ static void wal_of_a_missing_database(void **state)
 
 int main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, t_setup, t_teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, t_setup, mend)
 	const struct CMUnitTest tests[] = {
 		TEST(lost_state),
 		TEST(old_state),
 		TEST(lost_state_of_an_emptied_store),
 		TEST(lost_commit_is_taken_from_the_segment),
+		TEST(unreadable_page_takes_its_rows_alone),
+		TEST(unreadable_page_where_only_the_segment_is_left),
+		TEST(unreadable_page_behind_what_was_committed),
 		TEST(pages_of_the_wal_behind_a_cut_database),
 		TEST(wal_of_an_empty_database),
 		TEST(wal_of_a_missing_database),
