@@ -228,6 +228,8 @@ static int fill(struct salvage *x, struct err *e)
 	if (rc == 0)
 		rc = salvage_from_segments(x, e);
 	if (rc == 0)
+		rc = salvage_make_unique(x, e);
+	if (rc == 0)
 		rc = salvage_tell_lost(x, e);
 	if (rc == 0)
 		rc = save_state(x, e);
@@ -238,6 +240,8 @@ static const char scratch[] =
 	"PRAGMA synchronous=OFF; PRAGMA temp_store=MEMORY;"
 	"CREATE TEMP TABLE wanted(key INTEGER PRIMARY KEY, seq INTEGER NOT NULL, id TEXT);"
 	"CREATE TEMP TABLE taken(key INTEGER PRIMARY KEY);"
+	"CREATE TEMP TABLE outdated(key INTEGER PRIMARY KEY);"
+	"CREATE TEMP TABLE bad_ids(cid INTEGER, id TEXT, seq INTEGER, PRIMARY KEY(cid, id, seq));"
 	"CREATE TEMP TABLE gone_once(cid INTEGER, slot INTEGER, seq INTEGER);"
 	"CREATE INDEX temp.gone_by_slot ON gone_once(cid, slot); BEGIN";
 

@@ -335,6 +335,49 @@ int salvage_drop(struct salvage *x, struct err *e)
 	return rc == 0 ? want_bad(x, e) : rc;
 }
 
+/* ---- each ID and each slot once ---- */
+
+static int list_bad_ids(struct salvage *x, struct err *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < x->n_bad; i++)
+		if (x->bad[i].id)
+			rc = sql_run(&x->s.w, e,
+			             "INSERT OR IGNORE INTO temp.bad_ids VALUES(?, ?, ?)", "iti",
+			             x->bad[i].key >> STORE_NUM_BITS, x->bad[i].id,
+			             strlen(x->bad[i].id), I(x->bad[i].seq));
+	return rc;
+}
+
+static const char outdated[] =
+	"INSERT OR IGNORE INTO temp.outdated SELECT key FROM (SELECT key, row_number() OVER"
+	" (PARTITION BY cid, id ORDER BY seq DESC, key DESC) AS n FROM rows) WHERE n > 1;"
+	"INSERT OR IGNORE INTO temp.outdated SELECT key FROM (SELECT key, row_number() OVER"
+	" (PARTITION BY cid, slot ORDER BY seq DESC, key DESC) AS n FROM rows) WHERE n > 1;"
+	"INSERT OR IGNORE INTO temp.outdated SELECT r.key FROM rows r CROSS JOIN temp.bad_ids b"
+	" ON r.cid = b.cid AND r.id = b.id AND r.seq < b.seq;"
+	"DELETE FROM rows WHERE key IN (SELECT key FROM temp.outdated);"
+	"DELETE FROM temp.wanted WHERE key IN (SELECT key FROM temp.outdated)";
+
+int salvage_make_unique(struct salvage *x, struct err *e)
+{
+	int64_t n = 0;
+	int rc = list_bad_ids(x, e);
+
+	if (rc == 0)
+		rc = sql_exec(&x->s.w, outdated, e);
+	if (rc == 0)
+		rc = sql_number(&x->s.w, &n, e, "SELECT count(*) FROM temp.outdated", "");
+	if (rc == 0 && n)
+		salvage_tell(
+			x, NULL,
+			"%" PRId64 " vectors were left out: later ones have their IDs or slots", n);
+	return rc;
+}
+
+/* ---- what is lost ---- */
+
 /* As a damaged version has it, or the image. */
 static const char *id_of(const struct salvage *x, int64_t key, sqlite3_stmt *st)
 {

@@ -62,6 +62,11 @@ int salvage_first_pass(struct salvage *x, struct err *e);  /* collections, the s
 int salvage_second_pass(struct salvage *x, struct err *e); /* rows, receipts; temp.wanted */
 /* Takes out what was replaced or removed, and older versions of what is damaged. */
 int salvage_drop(struct salvage *x, struct err *e);
+/*
+ * Of rows that have an ID or a slot in common the latest stays: others stood in a page that is not the
+ * newest, and were removed since.
+ */
+int salvage_make_unique(struct salvage *x, struct err *e);
 /* What temp.wanted names and nothing had. */
 int salvage_tell_lost(struct salvage *x, struct err *e);
 

@@ -197,6 +197,56 @@ static void lost_commit_is_taken_from_the_segment(void **state)
 		T_OK(t_check(t->s, i, (uint32_t)i, 1));
 }
 
+/* ---- one ID, one slot ---- */
+
+static void put_as(struct t_store *t, uint64_t num, const char *id, uint32_t slot)
+{
+	struct store_row *rows = t_rows(num, 1, slot, 0);
+	struct store_commit c = {
+		.cid = CID, .dimension = DIM, .durable = true, .rows = rows, .n_rows = 1
+	};
+
+	strcpy((char *)(uintptr_t)rows[0].id, id);
+	rows[0].id_len = strlen(id);
+	T_OK(store_commit(t->s, &c, NULL));
+	t_rows_free(rows);
+}
+
+/* As pages have it that are not the newest: the store does not ask. */
+static void of_an_id_or_a_slot_the_latest_stays(void **state)
+{
+	struct t_store *t = *state;
+	struct salvage_result r;
+
+	put_as(t, 4, "id:2", 1);
+	put_as(t, 1, "id:1", 0);
+	put_as(t, 2, "id:2", 2);
+	put_as(t, 3, "id:3", 0);
+	r = salvage(t);
+	assert_int_equal(r.vectors, 2);
+	assert_int_equal(r.lost, 0);
+	says("default: 2 vectors were left out: later ones have their IDs or slots");
+	T_ERR(t_check(t->s, 4, 1, 0), ENOENT);
+	T_ERR(t_check(t->s, 1, 0, 0), ENOENT);
+	T_OK(t_check(t->s, 2, 2, 0));
+	T_OK(t_check(t->s, 3, 0, 0));
+}
+
+/* Nor for a vector that is damaged, under another number. */
+static void what_a_damaged_one_replaced_stays_away(void **state)
+{
+	struct t_store *t = *state;
+	struct salvage_result r;
+
+	put_as(t, 1, "id:1", 0);
+	put_as(t, 2, "id:1", 1);
+	change(t, "UPDATE rows SET vector = zeroblob(32) WHERE slot = 1");
+	r = salvage(t);
+	assert_int_equal(r.vectors, 0);
+	assert_int_equal(r.lost, 1);
+	says("default: the vector 'id:1' is lost");
+}
+
 /* ---- sectors that the disk cannot read ---- */
 
 static const char *in_dir(const struct t_store *t, const char *name, char ret[600])
@@ -368,6 +418,8 @@ int main(void)
 		TEST(old_state),
 		TEST(lost_state_of_an_emptied_store),
 		TEST(lost_commit_is_taken_from_the_segment),
+		TEST(of_an_id_or_a_slot_the_latest_stays),
+		TEST(what_a_damaged_one_replaced_stays_away),
 		TEST(unreadable_page_takes_its_rows_alone),
 		TEST(unreadable_page_where_only_the_segment_is_left),
 		TEST(unreadable_page_behind_what_was_committed),
