@@ -17,12 +17,18 @@ INLINE simde_float32x4_t pairs(simde_float32x4_t x, simde_float32x4_t swapped,
 	return simde_vbslq_f32(upper, simde_vsubq_f32(swapped, x), simde_vaddq_f32(swapped, x));
 }
 
+/* What vext by two is, which SIMDe 0.7.2 and GCC 13 do not compile where it is emulated. */
+INLINE simde_float32x4_t halves_swapped(simde_float32x4_t x)
+{
+	return simde_vcombine_f32(simde_vget_high_f32(x), simde_vget_low_f32(x));
+}
+
 INLINE simde_float32x4_t mix4(simde_float32x4_t x)
 {
 	static const uint32_t odd[4] = { 0, ~0u, 0, ~0u }, high[4] = { 0, 0, ~0u, ~0u };
 
 	x = pairs(x, simde_vrev64q_f32(x), simde_vld1q_u32(odd));
-	return pairs(x, simde_vextq_f32(x, x, 2), simde_vld1q_u32(high));
+	return pairs(x, halves_swapped(x), simde_vld1q_u32(high));
 }
 
 static void mix(float *v, const float *signs, size_t n)

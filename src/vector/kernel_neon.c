@@ -8,6 +8,11 @@
 
 #include "vector/kernel_sets.h"
 
+/* Ubuntu 24.04 has 0.7.2, without this name; the compiler makes one instruction of the other, too. */
+#if SIMDE_VERSION < HEDLEY_VERSION_ENCODE(0, 7, 4)
+#define simde_vfmaq_f32(sum, a, b) simde_vmlaq_f32(sum, a, b)
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE simde_float32x4_t step(simde_float32x4_t acc, simde_float32x4_t a, simde_float32x4_t b,
