@@ -26,6 +26,7 @@
 struct remote {
 	struct remote_options o;
 	char *url;
+	char *shown; /* url in sentences */
 	bool ollama;
 	CURL *curl;
 	struct curl_slist *headers;
@@ -56,6 +57,23 @@ static char *url_of(const char *url)
 	buf_add(&b, url, n);
 	if (!buf_failed(&b) && n && ends_with(b.data, "/v1"))
 		buf_adds(&b, "/embeddings");
+	return buf_detach(&b, NULL);
+}
+
+/* As it is told: without a user and a password, and without what follows a question mark. */
+static char *shown_url(const char *url)
+{
+	BUF_AUTO struct buf b = BUF_INIT;
+	const char *host = strstr(url, "://");
+	size_t n, user;
+
+	host = host ? host + 3 : url;
+	buf_add(&b, url, (size_t)(host - url));
+	n = strcspn(host, "/?#");
+	for (user = n; user && host[user - 1] != '@'; user--)
+		;
+	buf_add(&b, host + user, n - user);
+	buf_add(&b, host + n, strcspn(host + n, "?#"));
 	return buf_detach(&b, NULL);
 }
 
@@ -119,14 +137,20 @@ static void set_options(struct remote *r)
 
 int remote_new(const struct remote_options *o, struct remote **ret, struct err *e)
 {
-	struct remote *r = mem_zalloc(1, sizeof(*r));
+	struct remote *r;
 	int rc;
 
+	if (!*o->url)
+		return err_set(e, -EINVAL, "the URL is empty");
+	r = mem_zalloc(1, sizeof(*r));
 	if (!r)
 		return err_nomem(e);
 	r->o = *o;
 	r->url = url_of(o->url);
-	r->curl = r->url && curl_global_init(CURL_GLOBAL_DEFAULT) == 0 ? curl_easy_init() : NULL;
+	r->shown = shown_url(r->url ? r->url : o->url);
+	r->curl = r->url && r->shown && curl_global_init(CURL_GLOBAL_DEFAULT) == 0
+	                  ? curl_easy_init()
+	                  : NULL;
 	rc = r->curl ? set_headers(r, e) : err_nomem(e);
 	if (rc < 0) {
 		remote_free(r);
@@ -148,6 +172,7 @@ void remote_free(struct remote *r)
 	buf_release(&r->answer);
 	mem_free(r->v);
 	mem_free(r->url);
+	mem_free(r->shown);
 	mem_free(r);
 }
 
@@ -217,22 +242,36 @@ static bool error_of(const struct json *answer, const char **ret, size_t *ret_n)
 	return message && json_string(message, ret, ret_n);
 }
 
+/* The next character, if it is one that a terminal shows: its bytes, or 0. */
+static size_t shown_at(const char *s, size_t n)
+{
+	size_t len = utf8_length(s, n);
+	unsigned char c = (unsigned char)*s;
+
+	if (len == 1)
+		return c >= 0x20 && c != 0x7f;
+	return c == 0xc2 && (unsigned char)s[1] < 0xa0 ? 0 : len;
+}
+
 /* One line, no longer than it has to be, and without the key, which some services repeat. */
 static void add_said(struct buf *b, const struct remote *r, const char *s, size_t n)
 {
 	size_t key = r->o.key ? strlen(r->o.key) : 0;
 
-	n = n < SENTENCE_MAX ? n : SENTENCE_MAX;
-	while (n > 0) {
+	while (n > 0 && b->len < SENTENCE_MAX) {
+		size_t took = shown_at(s, n);
+
 		if (key && n >= key && memcmp(s, r->o.key, key) == 0) {
 			buf_adds(b, "***");
-			s += key;
-			n -= key;
-			continue;
+			took = key;
+		} else if (took) {
+			buf_add(b, s, took);
+		} else {
+			buf_addc(b, ' ');
+			took = 1;
 		}
-		buf_addc(b, (unsigned char)*s < 0x20 || *s == 0x7f ? ' ' : *s);
-		s++;
-		n--;
+		s += took;
+		n -= took;
 	}
 }
 
@@ -241,14 +280,19 @@ static void explain_status(const struct remote *r, struct outcome *o)
 	BUF_AUTO struct buf b = BUF_INIT;
 	struct json *answer = NULL;
 	const char *said = r->answer.data;
+	char *to = NULL, *moved;
 	size_t n = r->answer.len;
 
 	if (n && json_parse(r->answer.data, n, &answer, NULL) == 0 && !error_of(answer, &said, &n))
 		n = 0;
 	add_said(&b, r, said, n);
 	json_free(answer);
-	err_set(&o->why, -EIO, "the service says %d%s%s", o->status, b.len ? ": " : "",
-	        b.len && !buf_failed(&b) ? b.data : "");
+	curl_easy_getinfo(r->curl, CURLINFO_REDIRECT_URL, &to);
+	moved = to ? shown_url(to) : NULL;
+	err_set(&o->why, -EIO, "the service says %d%s%s%s%s", o->status, b.len ? ": " : "",
+	        b.len && !buf_failed(&b) ? b.data : "", moved ? ", it has moved to " : "",
+	        moved ? moved : "");
+	mem_free(moved);
 }
 
 static void perform(struct remote *r, struct outcome *ret)
@@ -266,7 +310,7 @@ static void perform(struct remote *r, struct outcome *ret)
 	c = curl_easy_perform(r->curl);
 	if (c != CURLE_OK) {
 		ret->for_now = may_pass(c);
-		err_set(&ret->why, -EIO, "%s: %s", r->url,
+		err_set(&ret->why, -EIO, "%s: %s", r->shown,
 		        r->too_long ? "the answer is too long"
 		        : r->why[0] ? r->why
 		                    : curl_easy_strerror(c));
@@ -350,7 +394,8 @@ static int set_dimension(struct remote *r, const struct json *first, struct err 
 	if (r->dim)
 		return 0;
 	if (n == 0 || n > LIMIT_DIMENSION)
-		return err_set(e, -EINVAL, "the service answers vectors of %zu numbers", n);
+		return err_set(e, -EINVAL, "the service answers vectors of %zu numbers%s", n,
+		               n ? ", too many" : "");
 	r->dim = n;
 	return 0;
 }
@@ -358,7 +403,7 @@ static int set_dimension(struct remote *r, const struct json *first, struct err 
 static int take_vector(struct remote *r, const struct json *array, size_t at, size_t n,
                        struct err *e)
 {
-	long got;
+	size_t size;
 	int rc = array ? set_dimension(r, array, e)
 	               : err_set(e, -EINVAL, "an answer without its embedding");
 
@@ -366,12 +411,12 @@ static int take_vector(struct remote *r, const struct json *array, size_t at, si
 		rc = reserve(r, n * r->dim, e);
 	if (rc < 0)
 		return rc;
-	got = json_is_array(array) ? json_floats(array, r->v + at * r->dim, r->dim, e) : 0;
-	if (got < 0)
+	size = json_is_array(array) ? json_array_size(array) : 0;
+	if (size != r->dim)
+		return err_set(e, -EINVAL, "the service answers vectors of %zu and of %zu numbers",
+		               r->dim, size);
+	if (json_floats(array, r->v + at * r->dim, r->dim, e) < 0)
 		return err_prefix(e, "the service's vector %zu", at + 1);
-	if ((size_t)got != r->dim)
-		return err_set(e, -EINVAL, "the service answers vectors of %zu and of %ld numbers",
-		               r->dim, got);
 	return 0;
 }
 
@@ -417,7 +462,7 @@ static int read_answer(struct remote *r, size_t n, struct err *e)
 	int rc = json_parse(r->answer.data ? r->answer.data : "", r->answer.len, &answer, e);
 
 	if (rc < 0)
-		return err_prefix(e, "the service's answer is no JSON");
+		return err_prefix(e, "the service's answer");
 	if (json_is_object(answer))
 		rc = take_list(r, json_member(answer, r->ollama ? "embeddings" : "data"), n, e);
 	else

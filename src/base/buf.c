@@ -154,9 +154,10 @@ static bool is_continuation(const unsigned char *p, size_t n, size_t i)
 	return i < n && (p[i] & 0xc0) == 0x80;
 }
 
-/* Length of the UTF-8 sequence at p; 0 when it is overlong, a surrogate, above U+10FFFF or cut. */
-static size_t utf8_length(const unsigned char *p, size_t n)
+size_t utf8_length(const char *s, size_t n)
 {
+	const unsigned char *p = (const unsigned char *)s;
+
 	if (p[0] < 0x80)
 		return 1;
 	if (!is_continuation(p, n, 1) || p[0] < 0xc2 || p[0] > 0xf4)
@@ -206,7 +207,7 @@ void buf_add_json_string(struct buf *b, const char *s, size_t n)
 		while (i + run < n && is_plain(p[i + run]))
 			run++;
 		if (run == 0 && p[i] >= 0x80)
-			run = utf8_length(p + i, n - i);
+			run = utf8_length(s + i, n - i);
 		if (run > 0) {
 			buf_add(b, p + i, run);
 			i += run;

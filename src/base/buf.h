@@ -42,6 +42,9 @@ static inline bool buf_failed(const struct buf *b)
 	return b->failed;
 }
 
+/* Bytes of the UTF-8 character at s, n > 0; 0: overlong, a surrogate, above U+10FFFF, or cut. */
+size_t utf8_length(const char *s, size_t n);
+
 /* JSON string with quotes and escapes; bytes that are not UTF-8 become U+FFFD. */
 void buf_add_json_string(struct buf *b, const char *s, size_t n);
 

@@ -103,7 +103,7 @@ texts() { # N
     done
     service moved
     run ruvector-embed -u "$URL" -q x
-    assert_output "ruvector-embed: the service says 308"
+    assert_output "ruvector-embed: the service says 308, it has moved to ${URL%/v1}/elsewhere"
 }
 
 @test "a request that is too large is divided" {
@@ -117,7 +117,7 @@ texts() { # N
 
 @test "answers that make no sense are refused, and nothing of them is written" {
     texts 3 > texts
-    for case in "short:the service answers 2 vectors to 3 texts" "noise:the service's answer is no JSON: " \
+    for case in "short:the service answers 2 vectors to 3 texts" "noise:the service's answer: not JSON: " "half:the service's answer: not JSON: " \
         "ragged:the service answers vectors of 8 and of 7 numbers" "nan:the service's vector 1: number 1: not a number"; do
         service "${case%%:*}"
         run ruvector-embed -u "$URL" texts
@@ -139,9 +139,51 @@ texts() { # N
     RUVECTOR_EMBED_KEY=secret-3 run ruvector-embed -u "$URL" -q x
     assert_failure 1
     assert_output "ruvector-embed: the service says 401: no such key: ***, is it yours?"
+    # also where the sentence is cut
+    service late
+    RUVECTOR_EMBED_KEY=secret-4-which-is-long run ruvector-embed -u "$URL" -q x
+    assert_output "ruvector-embed: the service says 401: $(printf 'x%.0s' {1..150})***-is-no-"
     RUVECTOR_EMBED_KEY=$'a\nX-Evil: 1' run ruvector-embed -u "$URL" -q x
     assert_failure 1
     assert_output --partial "the key is empty, or more than a line"
+}
+
+@test "what a URL has of secrets is not said, nor shown by ps" {
+    run ruvector-embed -u "http://me:secret-5@127.0.0.1:1/v1" -t 1 -q x
+    assert_failure 1
+    assert_output --partial "ruvector-embed: http://127.0.0.1:1/v1/embeddings: "
+    run ruvector-embed -u "http://127.0.0.1:1/embed?key=secret-6" -t 1 -q x
+    assert_failure 1
+    assert_output --partial "ruvector-embed: http://127.0.0.1:1/embed: "
+    service hang
+    RUVECTOR_EMBED_KEY=secret-7 ruvector-embed -u "$URL" -T 60 -q x 3>&- &
+    poll 20 test -s requests
+    run ! grep -qa secret "/proc/$!/cmdline"
+    kill $!
+    wait $! || :
+}
+
+@test "an answer that does not come, one that is cut off, one of another dimension, one that is rude" {
+    service hang
+    run ruvector-embed -u "$URL" -T 1 -t 1 -q x
+    assert_failure 1
+    assert_output --partial "$URL/embeddings: Operation timed out after "
+    service cut
+    run ruvector-embed -u "$URL" -q x
+    assert_success
+    assert_equal "$(wc -l < requests)" 2
+    service reverse wide
+    texts 2 > texts
+    run --separate-stderr ruvector-embed -u "$URL" -b 1 texts
+    assert_failure 1
+    assert_equal "${#lines[@]}" 1
+    assert_equal "$stderr" "ruvector-embed: texts: line 2: the service answers vectors of 8 and of 9 numbers"
+    service rude
+    run ruvector-embed -u "$URL" -q x
+    assert_output "ruvector-embed: the service says 400: a [2J  2Jb  ä"
+    run ruvector-embed -u "" -q x
+    assert_failure 1
+    assert_output "ruvector-embed: the URL is empty"
 }
 
 @test "nobody listens, no such protocol, empty texts, wrong options" {

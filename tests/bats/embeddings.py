@@ -12,7 +12,13 @@ The vector of a text is made of its letters. Each request takes the next BEHAVIO
   ragged    the last vector has a number less
   nan       a vector has a string in it
   noise     an answer that is no JSON
+  wide      vectors of one more number
+  half      the answer ends in its middle, as if it were whole
+  cut       and the connection with it
+  hang      no answer for an hour
   echo      401, which repeats the key that was sent
+  late      the same behind 150 characters
+  rude      400, with control characters and what is no text
   moved     a redirection
 LOG gets a line a request: the path, how many texts, model, dimensions, authorization.
 """
@@ -20,6 +26,7 @@ import http.server
 import json
 import os
 import sys
+import time
 
 behaviours = sys.argv[3:]
 small = False
@@ -63,13 +70,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return None
         if how == "echo":
             return self.fail(401, "no such key: " + self.headers["authorization"].split()[1] + ", is it yours?")
+        if how == "late":
+            return self.fail(401, "x" * 150 + self.headers["authorization"].split()[1] + "-is-no-key")
+        if how == "rude":
+            return self.reply(400, b"a\x1b[2J\xc2\x9b2Jb\xff\xe4\xc3\xa4")
+        if how == "hang":
+            time.sleep(3600)
         if how == "moved":
             return self.reply(308, b"", location="/elsewhere")
         if how == "noise":
             return self.reply(200, b"<html>welcome</html>")
         if small and len(texts) > 2:
             return self.fail(413, "too many")
-        vectors = [vector(t, ask.get("dimensions", 8)) for t in texts]
+        vectors = [vector(t, ask.get("dimensions", 9 if how == "wide" else 8)) for t in texts]
         if how == "ragged":
             vectors[-1].pop()
         if how == "nan":
@@ -83,7 +96,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if how == "short":
                 data.pop()
             answer = {"object": "list", "data": data, "usage": {"total_tokens": 1}}
-        return self.reply(200, json.dumps(answer).encode(), content_type="application/json")
+        body = json.dumps(answer).encode()
+        if how == "half":
+            body = body[:len(body) // 2]
+        if how == "cut":
+            self.close_connection = True
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[:len(body) // 2])
+            return None
+        return self.reply(200, body, content_type="application/json")
 
     def log_message(self, *args):
         pass
