@@ -125,13 +125,17 @@ $(BUILD)/faults/bin/ruvectorfs: $(MOUNT_OBJ) $(FAULT_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
+$(BUILD)/faults/bin/ruvectorctl: $(BUILD)/faults/tools/ctl_repair.o $(filter-out %/ctl_repair.o,$(TOOL_OBJ)) $(BUILD)/tools/ruvectorctl.o $(FAULT_LIB)
+	@mkdir -p $(@D)
+	$(CC) $(RV_LDFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
+
 .SECONDARY: $(CRASH:%=$(BUILD)/faults/tests/crash/%.o)
 $(BUILD)/tests/crash/crash_fail: FAIL_MEMORY := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign
 $(CRASH:%=$(BUILD)/tests/crash/%): $(BUILD)/tests/crash/%: $(BUILD)/faults/tests/crash/%.o $(CRASH_OBJ) $(FAULT_LIB)
 	@mkdir -p $(@D)
 	$(CC) $(RV_LDFLAGS) $(FAIL_MEMORY) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
-crash-programs: $(CRASH:%=$(BUILD)/tests/crash/%) $(BUILD)/faults/bin/ruvectorfs
+crash-programs: $(CRASH:%=$(BUILD)/tests/crash/%) $(BUILD)/faults/bin/ruvectorfs $(BUILD)/faults/bin/ruvectorctl
 
 # Targets of the fuzzer, with the sizes of the programs above; and each with a main that replays its corpus.
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -164,7 +168,7 @@ check-bats: all ## bats, a file per visible file of the mount
 	@RV_BIN=$(abspath $(BIN)) tests/bats/run.sh $(BATS)
 
 check-crash: all crash-programs ## kills at every step, ROUNDS=n of them; lost and reordered writes; failing calls; flipped bytes; repairs
-	@BIN=$(abspath $(BIN)) tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%) tests/crash/repair.py $(abspath $(BUILD)/faults/bin/ruvectorfs)
+	@BIN=$(abspath $(BIN)) FAULTS=$(abspath $(BUILD)/faults/bin) tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%) tests/crash/repair.py $(abspath $(BUILD)/faults/bin/ruvectorfs)
 
 check-san: ## both suites under address,undefined; the unit tests under thread, too
 	$(MAKE) --no-print-directory SAN=address,undefined check-unit check-bats

@@ -2,7 +2,7 @@
  * ctl_repair.c: ruvectorctl repair: what is damaged is made anew of what is whole of it.
  *
  * Each store is verified; where that finds something, a new one is salvaged beside it and takes its
- * place in one step, the old one going to DATA/damaged/. A damaged image of a graph is removed: the
+ * place in one step, in which the old one goes to DATA/damaged/. A damaged image of a graph is removed: the
  * next mount makes it again. The registry comes last, because the stores tell who is missing in it.
  * At the end everything is verified once more.
  *
@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -119,25 +120,45 @@ static void show(void *ctx, uint64_t rows)
 		ctl_progress_show(&r->progress, rows);
 }
 
+static int sync_both(const char *a, const char *b, struct err *e)
+{
+	int rc = io_sync_dir(a);
+
+	if (rc < 0)
+		return err_path(e, a, rc);
+	rc = io_sync_dir(b);
+	return rc < 0 ? err_path(e, b, rc) : 0;
+}
+
+/*
+ * What was made goes to where the old store is to be kept, and there the two are exchanged: so at
+ * every step there is a store in its place, and the old one is never where the next repair removes
+ * it. What is interrupted in between leaves a copy that was made in DATA/damaged.
+ */
 static int put_in_place(struct repair *r, const char *dir, const char *made, uint32_t number,
                         struct err *e)
 {
 	char aside[4096 + 16], stores[4096];
 	int rc = make_aside(r, e);
 
+	FAULT_POINT("repair.salvaged");
 	if (rc < 0)
 		return rc;
 	snprintf(aside, sizeof(aside), "%s/%u", r->aside, number);
 	snprintf(stores, sizeof(stores), "%.4000s/stores", r->data);
-	rc = exchange(made, dir);
-	if (rc < 0)
-		return err_path(e, dir, rc);
 	if (rename(made, aside) < 0)
 		return err_path(e, aside, -errno);
-	rc = io_sync_dir(stores);
-	if (rc == 0)
-		rc = io_sync_dir(r->aside);
-	return rc < 0 ? err_path(e, stores, rc) : 0;
+	rc = sync_both(r->aside, stores, e);
+	FAULT_POINT("repair.moved");
+	if (rc < 0)
+		return rc;
+	rc = exchange(aside, dir);
+	FAULT_POINT("repair.exchanged");
+	if (rc < 0)
+		return err_path(e, dir, rc);
+	rc = sync_both(stores, r->aside, e);
+	FAULT_POINT("repair.placed");
+	return rc;
 }
 
 static int salvage(struct repair *r, uint32_t number, const char *dir, struct err *e)
@@ -294,51 +315,139 @@ static int list_collections(struct repair *r, uint32_t number, uint32_t **cids, 
 	return rc;
 }
 
+#define OLD_REGISTRY 4
+
+static const char *const old_registry[OLD_REGISTRY] = { "registry.db", "registry.db-wal",
+	                                                "registry.db-shm", "registry.commits" };
+
+static void path_in(const char *dir, const char *name, char ret[4096 + 64])
+{
+	snprintf(ret, 4096 + 64, "%.4000s/%s", dir, name);
+}
+
+static bool is_there(const char *dir, const char *name)
+{
+	char path[4096 + 64];
+
+	path_in(dir, name, path);
+	return access(path, F_OK) == 0;
+}
+
+/* A second name in DATA/damaged, so that the first one can go. */
+static int keep_registry(struct repair *r, struct err *e)
+{
+	char from[4096 + 64], to[4096 + 64];
+	int rc = make_aside(r, e);
+
+	for (int i = 0; rc == 0 && i < OLD_REGISTRY; i++) {
+		path_in(r->data, old_registry[i], from);
+		path_in(r->aside, old_registry[i], to);
+		if (link(from, to) < 0 && errno != ENOENT)
+			rc = err_path(e, to, -errno);
+	}
+	return rc == 0 ? sync_both(r->aside, r->data, e) : rc;
+}
+
+static int take_away(const char *dir, const char *name, struct err *e)
+{
+	char path[4096 + 64];
+
+	path_in(dir, name, path);
+	return unlink(path) == 0 || errno == ENOENT ? 0 : err_path(e, path, -errno);
+}
+
 static int move(const char *from_dir, const char *to_dir, const char *name, struct err *e)
 {
-	char from[4096 + 32], to[4096 + 32];
+	char from[4096 + 64], to[4096 + 64];
 
-	snprintf(from, sizeof(from), "%s/%s", from_dir, name);
-	snprintf(to, sizeof(to), "%s/%s", to_dir, name);
+	path_in(from_dir, name, from);
+	path_in(to_dir, name, to);
 	return rename(from, to) == 0 || errno == ENOENT ? 0 : err_path(e, to, -errno);
 }
 
 /*
  * The old registry goes away before the new one comes: a WAL of the one must never stand beside the
- * other. What is interrupted in between is repaired by the next repair, since the stores are there,
- * and the names are in DATA/damaged.
+ * other. Until then registry.commits says to a mount that one is missing.
  */
-static int replace_registry(struct repair *r, const char *made, struct err *e)
+static int install_registry(struct repair *r, const char *ready, struct err *e)
 {
-	static const char *const names[] = { "registry.db-wal", "registry.db-shm", "registry.db",
-		                             "registry.commits" };
-	int rc = make_aside(r, e);
+	int rc = 0;
 
-	for (int i = 0; rc == 0 && i < 4; i++)
-		rc = move(r->data, r->aside, names[i], e);
-	for (int i = 2; rc == 0 && i < 4; i++)
-		rc = move(made, r->data, names[i], e);
-	if (rc == 0 && (io_sync_dir(r->data) < 0 || io_sync_dir(r->aside) < 0))
-		rc = err_path(e, r->data, -EIO);
+	for (int i = 0; rc == 0 && i < 3; i++) {
+		rc = take_away(r->data, old_registry[i], e);
+		FAULT_POINT("repair.registry-away");
+	}
+	if (rc == 0)
+		rc = sync_both(r->data, ready, e);
+	if (rc == 0)
+		rc = move(ready, r->data, "registry.db", e);
+	FAULT_POINT("repair.registry-placed");
+	if (rc == 0)
+		rc = sync_both(r->data, ready, e);
+	if (rc == 0)
+		rc = move(ready, r->data, "registry.commits", e);
+	FAULT_POINT("repair.registry-counted");
+	if (rc == 0)
+		rc = sync_both(r->data, ready, e);
+	if (rc == 0)
+		io_remove_tree(ready);
 	return rc;
+}
+
+/* Where a registry stands that is whole, until it is in its place. */
+static void ready_path(const struct repair *r, char ret[4096 + 64])
+{
+	path_in(r->data, "registry.repair", ret);
+}
+
+/*
+ * A repair that was interrupted while it replaced the registry is carried on with: what it had made
+ * knows names that nothing else has in DATA. Before the old one went away it is made anew.
+ */
+static int finish_registry(struct repair *r, struct err *e)
+{
+	char ready[4096 + 64];
+	bool db, commits;
+
+	ready_path(r, ready);
+	db = is_there(ready, "registry.db");
+	commits = is_there(ready, "registry.commits");
+	if ((db && !is_there(r->data, "registry.db")) || (!db && commits)) {
+		verify_found(&r->v, "registry.db", "a repair of it was interrupted");
+		if (db)
+			return install_registry(r, ready, e);
+		if (move(ready, r->data, "registry.commits", e) < 0)
+			return e->code;
+	}
+	io_remove_tree(ready);
+	return 0;
 }
 
 static int salvage_registry(struct repair *r, const struct registry_store *stores, struct err *e)
 {
 	struct salvage_watch w = { told_of_registry, NULL, r };
-	char old[4096 + 32], dir[4096], made[4096 + 32];
+	char old[4096 + 64], dir[4096 + 64], made[4096 + 64], ready[4096 + 64];
 	int rc;
 
-	snprintf(old, sizeof(old), "%.4000s/registry.db", r->data);
-	snprintf(dir, sizeof(dir), "%.4000s/repair.tmp", r->data);
-	snprintf(made, sizeof(made), "%s/registry.db", dir);
+	path_in(r->data, "registry.db", old);
+	path_in(r->data, "repair.tmp", dir);
+	path_in(dir, "registry.db", made);
+	ready_path(r, ready);
 	io_remove_tree(dir);
 	rc = io_mkdir(dir, 0700);
 	if (rc < 0)
 		return err_path(e, dir, rc);
 	rc = registry_salvage(old, made, stores, r->n, &w, e);
 	if (rc == 0)
-		rc = replace_registry(r, dir, e);
+		rc = keep_registry(r, e);
+	FAULT_POINT("repair.registry-kept");
+	if (rc == 0 && rename(dir, ready) < 0)
+		rc = err_path(e, ready, -errno);
+	if (rc == 0)
+		rc = sync_both(r->data, ready, e);
+	FAULT_POINT("repair.registry-ready");
+	if (rc == 0)
+		rc = install_registry(r, ready, e);
 	io_remove_tree(dir);
 	return rc;
 }
@@ -366,17 +475,18 @@ static int repair_registry(struct repair *r, struct err *e)
 /* Also one that does not know a store that is there. */
 static int registry_is_damaged(struct repair *r, bool *ret, struct err *e)
 {
-	char path[4096 + 32];
+	uint64_t before = r->v.findings;
+	char path[4096 + 64];
 	int rc = 0;
 
-	snprintf(path, sizeof(path), "%.4000s/registry.db", r->data);
+	path_in(r->data, "registry.db", path);
 	*ret = database_wal_damaged(path);
 	if (*ret)
 		verify_found(&r->v, "registry.db",
 		             is_empty(path) ? "only its WAL is left" : "its WAL is damaged");
 	else
 		rc = verify_registry(&r->v, e);
-	*ret = *ret || r->v.findings;
+	*ret = *ret || r->v.findings != before;
 	for (size_t i = 0; rc == 0 && !*ret && i < r->n; i++)
 		*ret = !verify_lists(&r->v, r->numbers[i]);
 	return rc;
@@ -387,8 +497,10 @@ static int registry_is_damaged(struct repair *r, bool *ret, struct err *e)
 static int repair_all(struct repair *r, struct err *e)
 {
 	bool registry;
-	int rc = list_stores(r, e);
+	int rc = finish_registry(r, e);
 
+	if (rc == 0)
+		rc = list_stores(r, e);
 	if (rc == 0)
 		rc = registry_is_damaged(r, &registry, e);
 	for (size_t i = 0; rc == 0 && i < r->n; i++)

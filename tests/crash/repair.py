@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Damages a directory of data at random, lets ruvectorctl repair it, and compares what is left with what was stored.
 
-usage: repair.py BIN [--rounds N] [--seed N] [-v]
+usage: repair.py BIN [--rounds N] [--seed N] [--faults CTL] [-v]
 
 Two directories, one that was unmounted and one whose daemon was killed. A round flips a byte, clears a page or cuts a file of a
 copy. Afterwards the data must verify clean and hold nothing but what was acknowledged, byte for byte; what is missing is
 counted, and a damage that hits one byte of one file takes no more than the rows of a page. After what a database lost is
 guessed from segments, removed vectors may be back, and where commits are lost, what they replaced: those are counted, too.
+
+CTL is a ruvectorctl with named steps (base/fault.h): a repair of two stores and the registry is killed at each. At every moment
+what was damaged is there, byte for byte, where no repair removes it; the next repair ends with what one that was not killed has.
 """
-import argparse, json, os, random, re, shutil, struct, subprocess, sys, tempfile, time
+import argparse, itertools, json, os, random, re, shutil, struct, subprocess, sys, tempfile, time
 
 DIM = 16
 
@@ -144,11 +147,75 @@ def run(bin, base, work, rng, verbose):
     shutil.rmtree(dir)
     return missing, back, len(wrong), found
 
+STEPS = ("salvaged", "moved", "exchanged", "placed", "registry-kept", "registry-ready", "registry-away", "registry-placed",
+         "registry-counted")
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 4]))
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+def originals(dir):
+    """Beginnings of files that every later repair must leave in DATA. Of store 1 a verification takes the WAL in before."""
+    names = [f"stores/2/{f}" for f in os.listdir(f"{dir}/stores/2") if not f.endswith((".graph", "-shm"))]
+    names += ["registry.db", "registry.db-wal", "registry.commits"]
+    return {"1/1.vectors.1": read(f"{dir}/stores/1/1.vectors.1")[:1 << 16],
+            **{n.removeprefix("stores/"): read(f"{dir}/{n}") for n in names}}
+
+def kept(dir, name, bytes):
+    kept = os.listdir(f"{dir}/damaged") if os.path.isdir(f"{dir}/damaged") else []
+    places = [f"{dir}/stores/{name}", f"{dir}/{name}"] + [f"{dir}/damaged/{k}/{name}" for k in kept]
+    return any(read(p).startswith(bytes) for p in places if os.path.isfile(p))
+
+def repair_killed_at(bin, ctl, base, work, step, count):
+    """What is wrong with it; None: it does not come to that step so often."""
+    dir = f"{work}/steps"
+    shutil.copytree(base.dir, dir, ignore=shutil.ignore_patterns("ctl.sock"))
+    flip(f"{dir}/stores/1/1.vectors.1", 4096 + 64 + 2 * 4 * DIM)  # the first number of v2
+    for wal in ("stores/2/store.db-wal", "registry.db-wal"):  # the checksum of the first frame
+        flip(f"{dir}/{wal}", 32 + 16)
+    was = originals(dir)
+    done = subprocess.run([ctl, "repair", "-q", dir], capture_output=True, env={**os.environ, "RV_FAULT": f"repair.{step}:{count}"})
+    wrong = [f"{n} is lost at once" for n, bytes in was.items() if not kept(dir, n, bytes)]
+    repair = subprocess.run([f"{bin}/ruvectorctl", "repair", dir], capture_output=True, text=True)
+    verify = subprocess.run([f"{bin}/ruvectorctl", "verify", dir], capture_output=True, text=True)
+    wrong += [f"{n} is lost by the next repair" for n, bytes in was.items() if not kept(dir, n, bytes)]
+    if repair.returncode > 1 or verify.returncode or done.returncode not in (-9, 1):
+        wrong.append(f"{done.returncode}, {repair.stderr}, {verify.stdout}")
+    if count == 1 and done.returncode != -9:
+        wrong.append("it does not come to that step")
+    missing, _, more = check(bin, base, dir, {}, repair.stdout)
+    if missing > 1 or more:
+        wrong.append(f"{missing} missing, {more[:3]}, {repair.stdout}")
+    shutil.rmtree(dir)
+    return wrong if done.returncode == -9 or count == 1 else None
+
+def check_steps(bin, ctl, base, work):
+    killed = bad = 0
+    for step in STEPS:
+        for count in itertools.count(1):
+            wrong = repair_killed_at(bin, ctl, base, work, step, count)
+            if wrong is None:
+                break
+            killed += 1
+            bad += len(wrong)
+            if wrong:
+                print(f"  killed at {step}, {count}:", *wrong, sep="\n    ")
+    print(f"repair: killed at {killed} steps, {bad} wrong")
+    return bad
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("bin")
     p.add_argument("--rounds", type=int, default=16)
     p.add_argument("--seed", type=int, default=int(time.time()))
+    p.add_argument("--faults")
     p.add_argument("-v", "--verbose", action="store_true")
     a = p.parse_args()
     rng = random.Random(a.seed)
@@ -160,6 +227,8 @@ def main():
         for i in range(a.rounds):
             m, b, w, f = run(a.bin, bases[i % 2], work, rng, a.verbose)
             missing, back, bad, found = missing + m, back + b, bad + w, found + f
+        if a.faults:
+            bad += check_steps(a.bin, a.faults, bases[1], work)
     finally:
         shutil.rmtree(work)
     print(f"repair: {a.rounds} damages, {found} found, {missing} vectors lost, {back} removed or replaced ones back, {bad} wrong")

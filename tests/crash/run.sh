@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs each crash program, repair.py on the programs in BIN, and mount.sh with the ruvectorfs that is given. The last line is "crash: N passed, N failed".
+# Runs each crash program, repair.py on the programs in BIN and the ruvectorctl in FAULTS, and mount.sh with the ruvectorfs that is given. The last line is "crash: N passed, N failed".
 #
 #   ROUNDS  of kills, 50            CUTS    of the power in each of two runs, in five ways each, 8
 #   MOUNTS  of these in a mount, 4  FLIPS   of bytes, 42
@@ -16,7 +16,7 @@ for t in "$@"; do
     crash_power) set -- "$t" -r 2 -n 40 -c "${CUTS:-8}" -s "$seed" ;;
     crash_flip) set -- "$t" -n "${FLIPS:-42}" -s "$seed" ;;
     crash_fail) set -- "$t" -q "${STRIDE:-40}" -s "$seed" ;;
-    repair.py) set -- "$t" "$BIN" --rounds "${DAMAGES:-12}" --seed "$seed" ;;
+    repair.py) set -- "$t" "$BIN" --rounds "${DAMAGES:-12}" --seed "$seed" --faults "$FAULTS/ruvectorctl" ;;
     ruvectorfs) set -- "$here/mount.sh" "$t" "${MOUNTS:-4}" ;;
     *) set -- "$t" ;;
     esac
