@@ -92,12 +92,15 @@ static void screen_leave(struct top *t)
 	tcsetattr(STDIN_FILENO, TCSADRAIN, &t->before);
 }
 
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH };
+
+#define N_SIGNALS (sizeof(signals) / sizeof(signals[0]))
+
 static void take_signals(void)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH };
-	struct sigaction sa = { .sa_handler = on_signal }; /* no SA_RESTART: poll returns */
+	struct sigaction sa = { .sa_handler = on_signal }; /* no SA_RESTART: ppoll returns */
 
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	for (size_t i = 0; i < N_SIGNALS; i++)
 		sigaction(signals[i], &sa, NULL);
 }
 
@@ -210,12 +213,28 @@ static bool take_keys(struct top *t)
 	return n > 0;
 }
 
+/* A signal that came before is not waited for: none comes between the look and the waiting. */
+static int wait_for_key(struct top *t)
+{
+	struct pollfd in = { .fd = t->screen ? STDIN_FILENO : -1, .events = POLLIN };
+	struct timespec delay = { t->delay_ms / 1000, t->delay_ms % 1000 * 1000000L };
+	sigset_t ours, before;
+	int n = 0;
+
+	sigemptyset(&ours);
+	for (size_t i = 0; i < N_SIGNALS; i++)
+		sigaddset(&ours, signals[i]);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	if (!ended && !stopped)
+		n = ppoll(&in, 1, &delay, &before);
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return n;
+}
+
 /* Until the next table is due, a key is pressed or a signal comes. false: it is to end. */
 static bool rest(struct top *t)
 {
-	struct pollfd in = { .fd = t->screen ? STDIN_FILENO : -1, .events = POLLIN };
-
-	if (poll(&in, 1, t->delay_ms) > 0 && !take_keys(t))
+	if (wait_for_key(t) > 0 && !take_keys(t))
 		return false;
 	if (stopped)
 		screen_pause(t);
@@ -238,7 +257,7 @@ static int run(struct top *t, struct err *e)
 		screen_leave(t);
 	if (t->has_last)
 		ctl_table_release(&t->last);
-	return rc;
+	return ended ? 0 : rc; /* a signal may have ended a read */
 }
 
 /* ---- options ---- */
