@@ -27,6 +27,8 @@ RV_LDLIBS := -pthread -lm
 RV_CFLAGS += $(if $(DEV),-Werror)
 RV_CFLAGS += $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 RV_LDFLAGS += $(if $(SAN),-fsanitize=$(SAN))
+# How many times as long a test may wait: for deadlines that catch what hangs.
+SLOWER := $(if $(findstring thread,$(SAN)),6,$(if $(SAN),3,1))
 RV_CFLAGS += $(if $(COVERAGE),--coverage -O0)
 RV_LDFLAGS += $(if $(COVERAGE),--coverage)
 
@@ -162,10 +164,10 @@ demo: ## install what is missing, build, and search this machine's package descr
 unit-programs: $(UNIT:%=$(BUILD)/tests/unit/%) $(REPLAY)
 
 check-unit: $(UNIT:%=$(BUILD)/tests/unit/%) $(REPLAY) ## cmocka, a binary a module; the fuzzer's corpora
-	@tests/unit/run.sh $^
+	@RV_SLOWER=$(SLOWER) tests/unit/run.sh $^
 
 check-bats: all ## bats, a file per visible file of the mount
-	@RV_BIN=$(abspath $(BIN)) tests/bats/run.sh $(BATS)
+	@RV_BIN=$(abspath $(BIN)) RV_SLOWER=$(SLOWER) tests/bats/run.sh $(BATS)
 
 check-crash: all crash-programs ## kills at every step, ROUNDS=n of them; lost and reordered writes; failing calls; flipped bytes; repairs
 	@BIN=$(abspath $(BIN)) FAULTS=$(abspath $(BUILD)/faults/bin) tests/crash/run.sh $(CRASH:%=$(BUILD)/tests/crash/%) tests/crash/repair.py $(abspath $(BUILD)/faults/bin/ruvectorfs)

@@ -8,7 +8,7 @@
 #   server_pid           prints the pid of the process that serves now
 #   kill9_server         kills that; the supervisor starts another one
 #   public_mnt, as_user  for tests with other users, below
-#   poll SECONDS CMD...  repeats CMD until it succeeds; fails after SECONDS
+#   poll SECONDS CMD...  repeats CMD until it succeeds; fails after SECONDS (RV_SLOWER times as many: under a sanitizer)
 #   put FILE             standard input to FILE by cp: one batch, where bash's printf writes each line by itself
 #
 # teardown does umount_fs; a file that has its own calls it there. Access that may hang stands behind `timeout -k`.
@@ -27,7 +27,7 @@ LOG=$BATS_TEST_TMPDIR/log
 DAEMON=
 
 poll() { # SECONDS CMD...
-    local deadline=$((SECONDS + $1))
+    local deadline=$((SECONDS + $1 * ${RV_SLOWER:-1}))
     shift
     until "$@"; do
         if [ "$SECONDS" -ge "$deadline" ]; then

@@ -2,8 +2,9 @@
 # Runs the .bats files (all, or those given) and ends with "bats: N passed, N failed". RV_BIN: where the programs are.
 here=$(cd "$(dirname "$0")" && pwd)
 : "${RV_BIN:=$(cd "$here/../.." && pwd)/build/bin}"
-: "${BATS_TEST_TIMEOUT:=300}"
-export RV_BIN BATS_TEST_TIMEOUT
+: "${RV_SLOWER:=1}"
+: "${BATS_TEST_TIMEOUT:=$((300 * RV_SLOWER))}"
+export RV_BIN RV_SLOWER BATS_TEST_TIMEOUT
 if [ ! -c /dev/fuse ]; then
     echo "bats: there is no /dev/fuse here, so nothing can be mounted" >&2
     echo "bats: 0 passed, 1 failed"
@@ -23,7 +24,7 @@ for file in "$@"; do
     case $file in */*) ;; *) file=$here/$file ;; esac
     expected=$(bats --count "$file") || expected=0
     echo "# ${file##*/}: $expected tests"
-    timeout -k 10 "${BATS_FILE_TIMEOUT:-900}" bats --tap "$file" 2>&1 | tee "$out.tap" | grep --line-buffered -v '^1\.\.'
+    timeout -k 10 "${BATS_FILE_TIMEOUT:-$((900 * RV_SLOWER))}" bats --tap "$file" 2>&1 | tee "$out.tap" | grep --line-buffered -v '^1\.\.'
     cat "$out.tap" >> "$out"
     ran=$(grep -cE '^(not )?ok ' "$out.tap")
     rm -f "$out.tap"

@@ -5,7 +5,7 @@ load helper
 
 # Python with kill(), which kills the server and waits for nothing, and errno_of(call, args...).
 client() { # the program on standard input; T, the tenant
-    { cat << 'EOF'; cat; } | T=$MNT/tenants/t timeout -k 5 120 python3 -
+    { cat << 'EOF'; cat; } | T=$MNT/tenants/t timeout -k 5 $((120 * ${RV_SLOWER:-1})) python3 -
 import os, signal
 T = os.environ['T'] + '/'
 def stat(key):

@@ -217,9 +217,15 @@ static inline void verify_clean(struct fix *f)
 	assert_int_equal(r.rows_checked, info(f).vectors);
 }
 
+#ifdef __SANITIZE_THREAD__
+#define IDLE_MS 360000
+#else
+#define IDLE_MS 60000
+#endif
+
 static inline void wait_idle(struct fix *f)
 {
-	for (int i = 0; i < 60000 && !engine_idle(f->en); i++)
+	for (int i = 0; i < IDLE_MS && !engine_idle(f->en); i++)
 		usleep(1000);
 	assert_true(engine_idle(f->en));
 }

@@ -7,7 +7,7 @@ failed=0
 run() { # BINARY [ISA]
     t=$1
     isa=$2
-    out=$(${isa:+env RUVECTORFS_ISA="$isa"} timeout -k 5 "${UNIT_TIMEOUT:-120}" "$t" 2>&1)
+    out=$(${isa:+env RUVECTORFS_ISA="$isa"} timeout -k 5 "${UNIT_TIMEOUT:-$((120 * ${RV_SLOWER:-1}))}" "$t" 2>&1)
     status=$?
     n=$(printf '%s\n' "$out" | grep -c '^\[       OK \]')
     bad=$(printf '%s\n' "$out" | grep -c '^\[  FAILED  \] [a-z_0-9]*$')
