@@ -265,5 +265,5 @@ int main(void)
 		cmocka_unit_test(all_vectors_equal),         cmocka_unit_test(names),
 	};
 
-	return FX_ONLY_THREADS ? 0 : cmocka_run_group_tests(tests, NULL, NULL);
+	return FX_ONLY_THREADS ? fx_no_threads() : cmocka_run_group_tests(tests, NULL, NULL);
 }

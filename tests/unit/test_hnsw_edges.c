@@ -299,5 +299,5 @@ int main(void)
 		cmocka_unit_test(far_from_the_origin),
 	};
 
-	return FX_ONLY_THREADS ? 0 : cmocka_run_group_tests(tests, NULL, NULL);
+	return FX_ONLY_THREADS ? fx_no_threads() : cmocka_run_group_tests(tests, NULL, NULL);
 }

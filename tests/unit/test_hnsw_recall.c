@@ -234,5 +234,5 @@ int main(void)
 		cmocka_unit_test(codes_and_bulk_cost_nothing),
 	};
 
-	return FX_ONLY_THREADS ? 0 : cmocka_run_group_tests(tests, NULL, NULL);
+	return FX_ONLY_THREADS ? fx_no_threads() : cmocka_run_group_tests(tests, NULL, NULL);
 }
