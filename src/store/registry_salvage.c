@@ -127,22 +127,37 @@ static int see(void *ctx, const struct carve_record *r)
 
 /* ---- stores ---- */
 
+/* Somebody may have that name. */
+static int insert_named(struct salvage *x, struct registry_tenant *t)
+{
+	int rc = -EEXIST;
+
+	for (unsigned i = 1; rc == -EEXIST && i < 1000; i++) {
+		snprintf(t->name, sizeof(t->name), i == 1 ? "recovered-%u" : "recovered-%u-%u",
+		         t->number, i);
+		rc = registry_tenant_insert(x->db, t, x->e);
+	}
+	return rc;
+}
+
 static int add_recovered(struct salvage *x, uint32_t number)
 {
 	struct registry_tenant t = { .number = number, .owner = { .mode = 0700 } };
 	char sentence[160];
+	int rc;
 
 	t.created_ns = clock_wall_ns();
-	snprintf(t.name, sizeof(t.name), "recovered-%u", number);
 	snprintf(t.tier, sizeof(t.tier), "unlimited");
 	for (int i = 0; i < REGISTRY_N_LIMITS; i++)
 		t.limits[i] = UINT64_MAX;
 	t.pending_ns = UINT64_MAX;
+	rc = insert_named(x, &t);
 	snprintf(sentence, sizeof(sentence),
 	         "the entry of stores/%u is lost: it is tenants/%s now, without limits, and root's",
 	         number, t.name);
-	tell(x, sentence);
-	return registry_tenant_insert(x->db, &t, x->e);
+	if (rc == 0)
+		tell(x, sentence);
+	return rc;
 }
 
 static int take_store(struct salvage *x, const struct registry_store *s)

@@ -7,10 +7,9 @@
 
 #include <errno.h>
 #include <math.h>
-
-#include "base/mem.h"
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "index/flat.h"
 #include "index/hnsw.h"
 #include "t.h"

@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "store/registry_db.h"
+#include "store/salvage.h"
 #include "t.h"
 
 struct ctx {
@@ -257,14 +258,40 @@ static void flipped_bytes_are_found(void **state)
 	T_OK(registry_open(c->path, false, &c->r, NULL));
 }
 
+static void nothing_told(void *ctx, const char *collection, const char *sentence)
+{
+}
+
+/* A store without an entry gets a name that nobody has. */
+static void salvaged_names_differ(void **state)
+{
+	const struct salvage_watch w = { .told = nothing_told };
+	const uint32_t cid = 20;
+	const struct registry_store store = { 20, &cid, 1 };
+	struct ctx *c = *state;
+	struct registry_tenant t;
+	char made[310];
+
+	put(c, "recovered-20");
+	close_it(c);
+	snprintf(made, sizeof(made), "%s/made", c->dir);
+	T_OK(io_mkdir(made, 0700));
+	strcat(made, "/r.db");
+	T_OK(registry_salvage(c->path, made, &store, 1, &w, NULL));
+	T_OK(registry_open(made, false, &c->r, NULL));
+	T_OK(registry_tenant_next(c->r, 19, &t, NULL));
+	assert_int_equal(t.number, 20);
+	assert_string_equal(t.name, "recovered-20-2");
+	clean(c);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(changes_keep_it_clean),
-		TEST(rows_that_vanish_are_missed),
-		TEST(lost_commits_are_noticed),
-		TEST(flipped_bytes_are_found),
+		TEST(changes_keep_it_clean),    TEST(rows_that_vanish_are_missed),
+		TEST(lost_commits_are_noticed), TEST(flipped_bytes_are_found),
+		TEST(salvaged_names_differ),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
