@@ -107,15 +107,15 @@ END
     assert_output --partial '"text":"the weather tomorrow"'
 }
 
-# What psql printed for three rows of id bigint, embedding vector(3), name text, price numeric.
+# What psql printed for three rows of id bigint, embedding vector(3), name text, price numeric; tried with pgvector 0.6.
 @test "From pgvector" {
     stand_in psql << 'END'
 #!/bin/sh
 case "$*" in
-"-d shop -c COPY (SELECT id, embedding FROM items) TO STDOUT")
+"-d shop -c COPY (SELECT id, embedding FROM items WHERE embedding IS NOT NULL) TO STDOUT")
     printf '1\t[1,2,3]\n2\t[4,5,6.5]\n3\t[-0.001,1e-07,9]\n' ;;
 "-d shop -AtX -c SELECT json_build_object('id', id::text, 'vector', embedding::text::json,
-    'metadata', json_build_object('price', price), 'text', name) FROM items")
+    'metadata', json_build_object('price', price), 'text', name) FROM items WHERE embedding IS NOT NULL")
     cat << 'ROWS'
 {"id" : "1", "vector" : [1,2,3], "metadata" : {"price" : 10}, "text" : "an anvil"}
 {"id" : "2", "vector" : [4,5,6.5], "metadata" : {"price" : 3.5}, "text" : "a \"fine\" hammer"}
