@@ -1,6 +1,7 @@
 /*
  * ctl_output.h: the one file that a subcommand writes: beside its name, and renamed when it is
- * complete and on the disk, so that what is there is whole; or standard output. Shows the progress.
+ * complete and on the disk, so that what is there is whole; or standard output. Devices and pipes are
+ * written as they are, and links followed. Shows the progress.
  */
 #ifndef RV_TOOLS_CTL_OUTPUT_H
 #define RV_TOOLS_CTL_OUTPUT_H
@@ -11,7 +12,8 @@
 struct output {
 	int fd;           /* -1 before it is opened */
 	const char *path; /* NULL: standard output */
-	char aside[4096];
+	char real[4096];  /* where links end */
+	char aside[4096]; /* "": a device or a pipe, written in place */
 	uint64_t written;
 	bool quiet;
 	struct ctl_progress progress; /* what, unit and total are the caller's to set */

@@ -278,6 +278,35 @@ repaired() { # VECTORS-OF-BIG
     cp -r "$BATS_TEST_TMPDIR/base" "$DATA"
 }
 
+@test "backup, export: a device stays one, a pipe and a link are written through, a folder and a full disk are refused" {
+    mount_fs
+    fill
+    cd "$BATS_TEST_TMPDIR"
+    ln -s /dev/full full
+    ln -s /dev/null null
+    for what in "backup -q $MNT" "export -q $MNT/tenants/$(ls "$MNT/tenants" | head -n 1)"; do
+        run "$CTL" $what full
+        assert_failure 2
+        assert_output "ruvectorctl: full: No space left on device"
+        run "$CTL" $what null
+        assert_success
+        assert_equal "$(stat -c %N full null)" "'full' -> '/dev/full'"$'\n'"'null' -> '/dev/null'"
+        "$CTL" $what /dev/stdout | head -c 1 | grep -q .
+        [ -L /dev/stdout ]
+        "$CTL" $what /dev/stdout > out
+        [ -s out ] && [ -L /dev/stdout ]
+        mkdir -p elsewhere
+        ln -sf elsewhere/kept link
+        : > elsewhere/kept
+        "$CTL" $what link
+        [ -L link ] && [ -s elsewhere/kept ]
+        run "$CTL" $what elsewhere
+        assert_failure 2
+        assert_output "ruvectorctl: elsewhere: Is a directory"
+        assert_equal "$(find . -name '*.tmp')" ""
+    done
+}
+
 @test "repair: what is whole stays, what is lost is named, what was there is kept" {
     mount_fs
     fill
