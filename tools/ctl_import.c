@@ -400,8 +400,6 @@ static int open_file(struct job *j, struct err *e)
 	j->fd = standard ? dup(STDIN_FILENO) : open(j->path, O_RDONLY | O_CLOEXEC);
 	if (j->fd < 0 || fstat(j->fd, &st) < 0)
 		return err_set(e, -errno, "%s", strerror(errno));
-	if (S_ISDIR(st.st_mode))
-		return err_set(e, -EISDIR, "%s", strerror(EISDIR));
 	if (S_ISREG(st.st_mode))
 		j->size = (uint64_t)st.st_size;
 	posix_fadvise(j->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -529,9 +527,16 @@ static void die_of(int sig)
 /* Before anything is made or locked. */
 static int check_files(char **files, int n)
 {
-	for (int i = 0; i < n; i++)
-		if (strcmp(files[i], "-") != 0 && access(files[i], R_OK) < 0)
+	struct stat st;
+
+	for (int i = 0; i < n; i++) {
+		if (strcmp(files[i], "-") == 0)
+			continue;
+		if (access(files[i], R_OK) < 0 || stat(files[i], &st) < 0)
 			return ctl_fail(CTL_CANNOT, "%s: %s", files[i], strerror(errno));
+		if (S_ISDIR(st.st_mode))
+			return ctl_fail(CTL_CANNOT, "%s: %s", files[i], strerror(EISDIR));
+	}
 	return CTL_OK;
 }
 

@@ -129,9 +129,12 @@ static int most_frequent_first(const void *a, const void *b, void *ctx)
 
 int idf_write(const struct idf *idf, FILE *f, struct err *e)
 {
-	const struct word **sorted = mem_alloc(idf->n ? idf->n : 1, sizeof(*sorted));
+	const struct word **sorted;
 	size_t n = 0;
 
+	if (idf->documents == 0)
+		return err_set(e, -ENODATA, "there are no lines to learn from");
+	sorted = mem_alloc(idf->n ? idf->n : 1, sizeof(*sorted));
 	if (!sorted)
 		return err_nomem(e);
 	for (size_t i = 0; i < idf->cap; i++)

@@ -19,7 +19,7 @@ int idf_new(struct idf **ret, struct err *e);
 void idf_free(struct idf *idf); /* NULL allowed */
 
 int idf_learn(struct idf *idf, const char *document, size_t n, struct err *e); /* -ENOMEM */
-int idf_write(const struct idf *idf, FILE *f, struct err *e);
+int idf_write(const struct idf *idf, FILE *f, struct err *e); /* -ENODATA: nothing was learnt */
 /* -EINVAL names the line. */
 int idf_read(const char *path, struct idf **ret, struct err *e);
 

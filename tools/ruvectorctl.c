@@ -39,6 +39,8 @@ static void usage(FILE *f)
 
 int main(int argc, char **argv)
 {
+	static char name[64];
+
 	log_to_stderr();
 	log_set_level(LOG_LEVEL_WARNING);
 	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
@@ -50,8 +52,11 @@ int main(int argc, char **argv)
 		return CTL_OK;
 	}
 	for (size_t i = 0; argc >= 2 && i < N_SUBCOMMANDS; i++) {
-		if (strcmp(argv[1], subcommands[i].name) == 0)
+		if (strcmp(argv[1], subcommands[i].name) == 0) {
+			snprintf(name, sizeof(name), "ruvectorctl %s", argv[1]);
+			argv[1] = name; /* what getopt(3) complains as */
 			return subcommands[i].run(argc - 1, argv + 1);
+		}
 	}
 	if (argc >= 2)
 		ctl_fail(0, "no subcommand '%s'", argv[1]);

@@ -249,6 +249,13 @@ begin_import() { # FILE
     assert_failure 2
     assert_output "ruvectorctl: missing: No such file or directory"
     assert_not_exists "$MNT/tenants/new"
+    run "$CTL" import . -m "$MNT/tenants/new"
+    assert_failure 2
+    assert_output "ruvectorctl: .: Is a directory"
+    assert_not_exists "$MNT/tenants/new"
+    run "$CTL" import --bogus v "$MNT/tenants/t"
+    assert_failure 2
+    assert_output "ruvectorctl import: unrecognized option '--bogus'"
     run "$CTL" import v "$MNT"
     assert_failure 2
     assert_output "ruvectorctl: $MNT: not the directory of a tenant or collection in a mount"

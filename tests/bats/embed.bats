@@ -125,6 +125,9 @@ for i in 0, 1:
     assert_output --partial "weights: it is empty"
     run ruvector-embed -w missing -q x
     assert_output --partial "missing: No such file"
+    run ruvector-embed --learn /dev/null # what --weights would refuse
+    assert_failure 1
+    assert_output "ruvector-embed: there are no lines to learn from"
     run bash -c 'echo a b | ruvector-embed --learn > /dev/full'
     assert_failure 1
 }
