@@ -284,6 +284,7 @@ repaired() { # VECTORS-OF-BIG
     cd "$BATS_TEST_TMPDIR"
     ln -s /dev/full full
     ln -s /dev/null null
+    ln -s /proc/self/fd/1 stdout
     for what in "backup -q $MNT" "export -q $MNT/tenants/$(ls "$MNT/tenants" | head -n 1)"; do
         run "$CTL" $what full
         assert_failure 2
@@ -291,10 +292,10 @@ repaired() { # VECTORS-OF-BIG
         run "$CTL" $what null
         assert_success
         assert_equal "$(stat -c %N full null)" "'full' -> '/dev/full'"$'\n'"'null' -> '/dev/null'"
-        "$CTL" $what /dev/stdout | head -c 1 | grep -q .
-        [ -L /dev/stdout ]
-        "$CTL" $what /dev/stdout > out
-        [ -s out ] && [ -L /dev/stdout ]
+        "$CTL" $what stdout | head -c 1 | grep -q .
+        [ -L stdout ]
+        "$CTL" $what stdout > out
+        [ -s out ] && [ -L stdout ]
         mkdir -p elsewhere
         ln -sf elsewhere/kept link
         : > elsewhere/kept

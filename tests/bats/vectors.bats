@@ -57,7 +57,7 @@ setup() {
     echo "k=2 1 2" > query
     assert_equal "$(cut -f 1 results)" "$(printf 'c\nb')"
     # what had the name is replaced; mv -n leaves it
-    mv -n vectors/b vectors/c
+    mv -n vectors/b vectors/c || : # which is a failure from coreutils 9.2 on
     assert_equal "$(ls vectors)" "$(printf 'b\nc')"
     mv vectors/b vectors/c
     assert_equal "$(cat vectors/*)" '{"id":"c","vector":[3,4]}'
