@@ -58,7 +58,7 @@ void waiting_event(void *ctx, uint32_t number)
 	mutex_lock(&w->lock);
 	w->generation++;
 	for (struct parked *p = w->first; p; p = p->next) {
-		if (p->number == number)
+		if (number == 0 || p->number == number)
 			p->marked = any = true;
 	}
 	if (any)

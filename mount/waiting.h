@@ -16,7 +16,7 @@ int waiting_start(struct tree *tree, struct waiting **ret, struct err *e);
 void waiting_stop(struct waiting *w);
 void waiting_free(struct waiting *w); /* stopped, and no event can come; NULL allowed */
 
-/* tenants_on_event's; ctx is the struct waiting. Any thread, takes one innermost lock. */
+/* tenants_on_event's, number 0: all; ctx is the struct waiting. Any thread, takes one innermost lock. */
 void waiting_event(void *ctx, uint32_t number);
 
 struct waiting_read {

@@ -267,24 +267,6 @@ int registry_form(struct tenants *ts, uint32_t number, struct tenant **ret,
 	return *ret ? 0 : err_no_tenant(e);
 }
 
-uint32_t tenants_owner_changes(const struct tenants *ts, const struct inside *in)
-{
-	return 1 + (in->tenant ? in->tenant->owner_changes : ts->owner_changes);
-}
-
-/* Who waits for events looks again whether it may. */
-static void owner_changed(struct tenant *t)
-{
-	t->owner_changes++;
-	if (t->ts->on_event)
-		t->ts->on_event(t->ts->on_event_ctx, t->number);
-}
-
-void tenant_owner_changed(struct inside *in)
-{
-	owner_changed(in->tenant);
-}
-
 int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o, struct err *e)
 {
 	struct registry_tenant rt;
@@ -300,7 +282,6 @@ int tenants_set_owner(struct tenants *ts, uint32_t number, const struct owner *o
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
 		t->owner = *o;
-		owner_changed(t);
 		mutex_unlock(&ts->lock);
 	}
 	mutex_unlock(&ts->change);
@@ -355,7 +336,6 @@ int tenants_set_dir_owner(struct tenants *ts, const struct owner *o, struct err 
 		mutex_lock(&ts->lock);
 		ts->dir_owner = *o;
 		ts->dir_owner.mode &= 07777;
-		ts->owner_changes++;
 		mutex_unlock(&ts->lock);
 	}
 	mutex_unlock(&ts->change);

@@ -338,3 +338,13 @@ void tenant_leave(struct inside *in)
 	if (t)
 		tenant_unpin(t);
 }
+
+uint32_t tenant_number(const struct inside *in)
+{
+	return in->tenant ? in->tenant->number : 0;
+}
+
+bool tenant_holds_shared(const struct inside *in)
+{
+	return in->tenant && tenant_is_shared(in->tenant);
+}

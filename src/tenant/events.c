@@ -55,12 +55,15 @@ static void post_locked(struct tenant *t, const char *what) REQUIRES(t->watch.ev
 	snprintf(r->line[r->next++ % EVENTS_MAX], EVENT_LINE_MAX, "%s %s", when, what);
 }
 
+void tenants_tell_readers(struct tenants *ts, uint32_t number)
+{
+	if (ts->on_event)
+		ts->on_event(ts->on_event_ctx, number);
+}
+
 static void tell(struct tenant *t)
 {
-	struct tenants *ts = t->ts;
-
-	if (ts->on_event)
-		ts->on_event(ts->on_event_ctx, t->number);
+	tenants_tell_readers(t->ts, t->number);
 }
 
 static bool has_readers(const struct tenant *t)

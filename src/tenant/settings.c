@@ -239,7 +239,6 @@ int tenants_set_metrics_owner(struct tenants *ts, const struct owner *o, struct 
 	if (rc == 0) {
 		mutex_lock(&ts->lock);
 		ts->metrics_owner = *o;
-		ts->owner_changes++;
 		mutex_unlock(&ts->lock);
 	}
 	mutex_unlock(&ts->change);

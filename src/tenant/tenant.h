@@ -100,14 +100,6 @@ int tenants_set_status(struct tenants *ts, uint32_t number, enum tenant_status s
 /* Likewise a tenant's or a collection's own. -ENODEV. Opens nothing. */
 int tenants_status(struct tenants *ts, uint32_t number, enum tenant_status *ret);
 
-/*
- * How often an owner or mode of this tenant or one of its collections was changed in this process;
- * nobody inside: of tenants/ or metrics/. Above 0.
- */
-uint32_t tenants_owner_changes(const struct tenants *ts, const struct inside *in);
-/* A collection's was. */
-void tenant_owner_changed(struct inside *in);
-
 /* Owner and mode of the directory tenants/, persistent. */
 void tenants_dir_owner(struct tenants *ts, struct owner *ret);
 int tenants_set_dir_owner(struct tenants *ts, const struct owner *o, struct err *e);
@@ -142,6 +134,9 @@ struct inside {
 int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, struct inside *ret,
                  struct err *e);
 void tenant_leave(struct inside *in);
+/* Of whom one is inside; nobody: 0. */
+uint32_t tenant_number(const struct inside *in);
+bool tenant_holds_shared(const struct inside *in); /* what is in shared/ */
 
 /* ---- labels: a tenant's own KEY VALUE pairs ---- */
 
@@ -310,9 +305,11 @@ void tenant_events_read(struct inside *in, struct event_cursor *c, struct buf *r
 bool tenant_events_pending(struct inside *in, const struct event_cursor *c);
 /*
  * fn is called, from any thread and under any lock of this room, when a tenant that has readers
- * has something for them, or is gone. Set before anybody reads.
+ * has something for them, or is gone; 0: any tenant may. Set before anybody reads.
  */
 void tenants_on_event(struct tenants *ts, void (*fn)(void *ctx, uint32_t number), void *ctx);
+/* Calls it: who waits for this tenant's events, or any's, looks again whether it may. */
+void tenants_tell_readers(struct tenants *ts, uint32_t number);
 /* Its limits were changed: near_quota may hold now, or not any more. */
 int tenants_quota_changed(struct tenants *ts, uint32_t number);
 

@@ -90,6 +90,7 @@ struct pending {
 struct tenant {
 	struct tenants *ts;    /* const */
 	uint32_t number;       /* const */
+	bool is_shared;        /* const: what is in shared/ */
 	uint64_t created_ns;   /* const */
 	struct collection own; /* the default one; first of the list by next */
 
@@ -120,7 +121,6 @@ struct tenant {
 	_Atomic uint64_t slow_untold;       /* relaxed; since then */
 	struct flow searches, index;        /* both of quota's weight */
 	unsigned n_waiting;                 /* ts->waiting.lock */
-	_Atomic uint32_t owner_changes;     /* its own and its collections' */
 	struct watch watch;
 };
 
@@ -171,7 +171,6 @@ struct tenants {
 	uint64_t life_check_ns; /* lock; monotonic: when the keeper looks who is to be purged */
 	uint64_t memory_look_ns; /* lock; monotonic: when the keeper asks engines for their memory */
 	bool ending;            /* lock */
-	_Atomic uint32_t owner_changes; /* of tenants/ and metrics/ */
 	unsigned n_backups;     /* lock, changes under change, too; nothing is removed meanwhile */
 };
 
@@ -180,7 +179,7 @@ struct tenants {
 #define SHARED_NAME ".shared"
 static inline bool tenant_is_shared(const struct tenant *t)
 {
-	return t->name[0] == '.';
+	return t->is_shared;
 }
 int slots_load(struct tenants *ts, struct err *e);
 

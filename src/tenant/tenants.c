@@ -302,6 +302,7 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt)
 		return NULL;
 	t->ts = ts;
 	t->number = rt->number;
+	t->is_shared = rt->name[0] == '.';
 	t->created_ns = rt->created_ns;
 	t->own.cid = rt->number;
 	t->own.tenant = t;

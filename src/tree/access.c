@@ -23,19 +23,21 @@
 
 static bool has_group(pid_t tid, gid_t gid)
 {
-	char path[48], line[4096], *rest;
+	char path[48], *line = NULL, *rest;
 	bool found = false;
+	size_t cap = 0;
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
 	f = tid > 0 ? fopen(path, "re") : NULL;
-	while (f && !found && fgets(line, sizeof(line), f)) {
+	while (f && !found && getline(&line, &cap, f) > 0) {
 		if (strncmp(line, "Groups:", 7) != 0)
 			continue;
 		rest = line + 7;
 		for (char *word; !found && (word = strsep(&rest, " \t\n"));)
 			found = *word && strtoul(word, NULL, 10) == gid;
 	}
+	free(line);
 	if (f)
 		fclose(f);
 	return found;
@@ -117,26 +119,62 @@ static int look(struct tree *t, const struct caller *who, const struct handle *h
 	               "owner or mode was changed since it was opened, and now it could not be");
 }
 
+/* ---- changes ---- */
+
+static _Atomic uint32_t *changes_inside(struct tree *t, uint32_t tenant)
+{
+	return kept_changes(t->kept, (uint64_t)KEPT_CHANGES_OTHER + tenant);
+}
+
+/* Of all that decides about n; none of them ever counts down. */
+static uint32_t changes_of(struct tree *t, struct node n, const struct inside *in)
+{
+	if (n.kind == NODE_METRICS || n.kind == NODE_METRICS_PROM)
+		return *kept_changes(t->kept, KEPT_CHANGES_METRICS);
+	if (n.kind == NODE_TENANTS)
+		return *kept_changes(t->kept, KEPT_CHANGES_TENANTS);
+	if (!in->tenant)
+		return 0;
+	if (tenant_holds_shared(in))
+		return *changes_inside(t, tenant_number(in));
+	return *changes_inside(t, tenant_number(in)) + *kept_changes(t->kept, KEPT_CHANGES_TENANTS);
+}
+
+void access_changed(struct tree *t, struct node n)
+{
+	uint32_t tenant = 0;
+
+	if (n.kind == NODE_METRICS) {
+		++*kept_changes(t->kept, KEPT_CHANGES_METRICS);
+		return;
+	}
+	if (n.kind == NODE_TENANTS)
+		++*kept_changes(t->kept, KEPT_CHANGES_TENANTS);
+	else if (tenants_of_collection(t->tenants, n.number, &tenant) == 0)
+		++*changes_inside(t, tenant);
+	tenants_tell_readers(t->tenants, tenant);
+}
+
 /* ---- public ---- */
 
-void access_opened(struct tree *t, const struct caller *who, struct handle *h,
+void access_opened(struct tree *t, const struct caller *who, struct handle *h, struct node n,
                    const struct inside *in)
 {
 	h->kept->uid = who->uid;
 	h->kept->gid = who->gid;
-	h->owners_seen = tenants_owner_changes(t->tenants, in);
+	h->kept->owners_seen = changes_of(t, n, in);
 }
 
 int access_check(struct tree *t, const struct caller *who, struct handle *h,
                  const struct inside *in, struct err *e)
 {
-	uint32_t changes = tenants_owner_changes(t->tenants, in);
+	uint32_t changes = changes_of(t, h->node, in);
 	int rc;
 
-	if (changes == h->owners_seen)
+	if (changes == h->kept->owners_seen)
 		return 0;
 	rc = look(t, who, h, e);
 	if (rc == 0)
-		h->owners_seen = changes;
+		h->kept->owners_seen = changes;
 	return rc;
 }

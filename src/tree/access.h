@@ -4,16 +4,19 @@
  * The kernel asks owner and mode when a file is opened, and not again. Here a chmod or chown of a
  * tenant, a collection, tenants/ or metrics/ holds for what is open, too, as it does where files
  * are a server's (RFC 1813, 4.4): whoever could not open it any more gets -EACCES. Asked is whether
- * the user could who opened it, so a descriptor that was handed on goes on.
+ * the user could who opened it, so a descriptor that was handed on goes on. Changes are counted where
+ * they outlive the server (kept.h): the next one asks no more often than this one would.
  */
 #ifndef RV_TREE_ACCESS_H
 #define RV_TREE_ACCESS_H
 
 #include "tree/file.h"
 
-/* h was opened by who just now. */
-void access_opened(struct tree *t, const struct caller *who, struct handle *h,
+/* h was opened by who just now, on n. */
+void access_opened(struct tree *t, const struct caller *who, struct handle *h, struct node n,
                    const struct inside *in);
+/* Owner or mode of the directory n were changed. */
+void access_changed(struct tree *t, struct node n);
 /*
  * Before each use of a handle; in: its tenant, entered, or empty. Costs a comparison unless an owner
  * or mode was changed since. -EACCES.

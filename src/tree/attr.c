@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "tree/access.h"
 #include "tree/file.h"
 #include "tree/handle.h"
 
@@ -243,10 +244,19 @@ static int set_collection_owner(struct tree *t, struct node n, const struct owne
 	if (rc < 0)
 		return rc;
 	rc = engine_collection_set_owner(in.engine, n.number, o, e);
-	if (rc == 0)
-		tenant_owner_changed(&in);
 	tenant_leave(&in);
 	return rc;
+}
+
+static int store_owner(struct tree *t, struct node n, const struct owner *o, struct err *e)
+{
+	if (n.kind == NODE_TENANTS)
+		return tenants_set_dir_owner(t->tenants, o, e);
+	if (n.kind == NODE_METRICS)
+		return tenants_set_metrics_owner(t->tenants, o, e);
+	if (n.kind == NODE_TENANT)
+		return tenants_set_owner(t->tenants, n.number, o, e);
+	return set_collection_owner(t, n, o, e);
 }
 
 static int set_owner(struct tree *t, struct node n, unsigned what, const struct stat *to,
@@ -261,13 +271,10 @@ static int set_owner(struct tree *t, struct node n, unsigned what, const struct 
 	if (t->options.read_only)
 		return err_set(e, -EROFS, "the filesystem is mounted read-only");
 	change_owner(&o, what, to);
-	if (n.kind == NODE_TENANTS)
-		return tenants_set_dir_owner(t->tenants, &o, e);
-	if (n.kind == NODE_METRICS)
-		return tenants_set_metrics_owner(t->tenants, &o, e);
-	if (n.kind == NODE_TENANT)
-		return tenants_set_owner(t->tenants, n.number, &o, e);
-	return set_collection_owner(t, n, &o, e);
+	rc = store_owner(t, n, &o, e);
+	if (rc == 0)
+		access_changed(t, n);
+	return rc;
 }
 
 int attr_set(struct tree *t, const struct caller *who, struct node n, unsigned what,

@@ -523,7 +523,7 @@ int tree_opendir(struct tree *t, const struct caller *who, uint64_t number, uint
 	if (rc == 0) {
 		rc = handles_open(t->handles, &in, ret_handle, &h, &e);
 		if (rc == 0)
-			access_opened(t, who, h, &in);
+			access_opened(t, who, h, n, &in);
 		tree_leave(&in);
 	}
 	if (rc != 0)

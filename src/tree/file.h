@@ -39,7 +39,6 @@ struct handle {
 	bool applied;        /* a control write was: a lone newline that follows is its end */
 	struct buf snapshot; /* what reads give: rendered at open, stable */
 	void *state;         /* of ops; freed by ops->release */
-	_Atomic uint32_t owners_seen; /* relaxed; tenants_owner_changes when it was allowed last */
 	bool left;           /* by a server that is gone, and not used since: restored at its use */
 	uint32_t index;      /* const; in kept */
 	struct kept_file *kept; /* const */

@@ -168,12 +168,17 @@ static void free_place_locked(struct handles *hs, uint32_t index) REQUIRES(hs->l
 
 void handles_close(struct handles *hs, uint64_t number)
 {
+	kept_drop(hs->kept, (uint32_t)number);
+	handles_leave(hs, number);
+}
+
+void handles_leave(struct handles *hs, uint64_t number)
+{
 	uint32_t index = (uint32_t)number;
 	struct slot *s = slot_at(hs, index);
 
 	buf_release(&s->handle.snapshot);
 	mutex_destroy(&s->handle.lock);
-	kept_drop(hs->kept, index);
 	mutex_lock(&hs->lock);
 	atomic_store_explicit(&s->open, false, memory_order_release);
 	free_place_locked(hs, index);

@@ -29,6 +29,8 @@ void handles_keep(struct handle *h, uint64_t opened_by);
  */
 struct handle *handles_get(struct handles *hs, uint64_t number);
 void handles_close(struct handles *hs, uint64_t number);
+/* At the end of this process: closed here, it stays open for the server that comes next. */
+void handles_leave(struct handles *hs, uint64_t number);
 /* Iterates the open ones from *pos 0 on. */
 struct handle *handles_next(struct handles *hs, uint64_t *pos, uint64_t *ret_number);
 /*

@@ -22,10 +22,11 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-#define MAGIC       0x32747065766b7672ull /* the layout below: another one needs another */
+#define MAGIC       0x33747065766b7672ull /* the layout below: another one needs another */
 #define N_CALLS     16384u                /* a call is found again when fewer came after it */
-#define TEXTS       (1ull << 30)          /* where they begin */
-#define TEXT_MAX    (96ull << 20)         /* more than an answer has */
+#define N_CHANGES   4096u
+#define TEXTS       (1ull << 30)  /* where they begin */
+#define TEXT_MAX    (96ull << 20) /* more than an answer has */
 #define TEXT_STRIDE (128ull << 20)
 #define PENDING_MAX (1u << 20) /* as LIMIT_LINE: a line always fits */
 #define PENDING     (TEXT_STRIDE - PENDING_MAX)
@@ -48,6 +49,7 @@ struct layout {
 	struct head head;
 	struct kept_file files[LIMIT_HANDLES];
 	struct call calls[N_CALLS]; /* kept.lock */
+	_Atomic uint32_t changes[N_CHANGES];
 };
 
 struct kept {
@@ -177,6 +179,13 @@ void kept_drop(struct kept *k, uint32_t index)
 bool kept_sound(const struct kept_file *f)
 {
 	return f->open == 1 && memchr(f->name, '\0', sizeof(f->name));
+}
+
+_Atomic uint32_t *kept_changes(struct kept *k, uint64_t which)
+{
+	if (which >= KEPT_CHANGES_OTHER)
+		which = KEPT_CHANGES_OTHER + which % (N_CHANGES - KEPT_CHANGES_OTHER);
+	return &k->at->changes[which];
 }
 
 /* ---- texts ---- */

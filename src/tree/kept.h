@@ -69,6 +69,7 @@ struct kept_file {
 	uint64_t text_len;          /* of its snapshot, or KEPT_NO_TEXT */
 	uint64_t pending_len;       /* of a stream; too large: they are lost */
 	_Atomic uint32_t current;   /* of states: replaced as a whole */
+	_Atomic uint32_t owners_seen; /* relaxed; the changes when it was allowed last: access.h */
 	union kept_state states[2];
 	char name[LIMIT_ID + 1]; /* what vectors are named after */
 };
@@ -106,6 +107,13 @@ bool kept_was_taken(const struct kept_file *f, const struct caller *who);
 
 union kept_state kept_state(const struct kept_file *f);
 void kept_set_state(struct kept_file *f, const union kept_state *s);
+
+/*
+ * How often owner or mode of a directory were changed: of tenants/, of metrics/, from 2 on of others
+ * by a number, of which several may share one.
+ */
+enum { KEPT_CHANGES_TENANTS, KEPT_CHANGES_METRICS, KEPT_CHANGES_OTHER };
+_Atomic uint32_t *kept_changes(struct kept *k, uint64_t which);
 
 /* ---- calls that cannot be done twice ---- */
 

@@ -92,7 +92,7 @@ void tree_free(struct tree *t)
 		return;
 	while (t->handles && (h = handles_next(t->handles, &pos, &number))) {
 		end_handle(t, h);
-		handles_close(t->handles, number);
+		handles_leave(t->handles, number);
 	}
 	live_free(t->live);
 	snapshots_free(t->snapshots);
@@ -364,7 +364,7 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 		return rc;
 	rc = handles_open(t->handles, &in, ret_handle, &h, e);
 	if (rc == 0)
-		access_opened(t, who, h, &in);
+		access_opened(t, who, h, n, &in);
 	tree_leave(&in);
 	if (rc != 0)
 		return rc;

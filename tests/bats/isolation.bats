@@ -299,6 +299,99 @@ ALL_REFUSED="query EACCES export EACCES stats EACCES events EACCES config EACCES
     cd /
 }
 
+@test "tenants/ itself: closed to others it is closed to what they have open; metrics/ has nothing to do with it" {
+    as_user $BOB bash -c "echo '1 2' > $T/bob/vectors/v"
+    hold_open $BOB "$T/bob"
+    assert_equal "$HOLDER_SAYS" open
+    setpriv --reuid=12002 --regid=12002 --clear-groups cat "$T/bob/events" > "$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
+    reader=$!
+    has_it_open() {
+        [ "$(readlink "/proc/$reader/fd/3")" = "$T/bob/events" ]
+    }
+    poll 10 has_it_open
+    chmod 711 "$MNT/metrics"
+    ask_holder
+    assert_equal "$HOLDER_SAYS" "$ALL_OK"
+    chmod 700 "$T"
+    poll 10 grep -q "Permission denied" "$BATS_TEST_TMPDIR/said" # it waits no longer
+    wait $reader || :
+    ask_holder
+    assert_equal "$HOLDER_SAYS" "$ALL_REFUSED"
+    kill9_server
+    poll 20 fs_answers
+    ask_holder
+    assert_equal "$HOLDER_SAYS" "$ALL_REFUSED"
+    end_holder
+}
+
+# Opens the query of $1 as user 12003 with the groups $2, becomes user 12004 without them, says so, and asks
+# whenever a line arrives.
+HANDED_ON_SCRIPT=$(
+    cat << 'END'
+import errno, os, sys
+os.setgroups([int(g) for g in sys.argv[2].split(",")])
+os.setegid(12003)
+os.seteuid(12003)
+fd = os.open(os.path.join(sys.argv[1], "query"), os.O_RDWR)
+os.seteuid(0)
+os.setgroups([])
+os.setresgid(12004, 12004, 12004)
+os.setresuid(12004, 12004, 12004)
+print("open", flush=True)
+for line in sys.stdin:
+    try:
+        os.write(fd, b"1 2\n")
+        print(os.read(fd, 99).split()[0].decode(), flush=True)
+    except OSError as e:
+        print(errno.errorcode[e.errno], flush=True)
+END
+)
+
+@test "a descriptor that was handed on to another user survives the server, and a chmod counts there, too" {
+    mkdir "$T/handed"
+    chown 12001:13000 "$T/handed"
+    chmod 770 "$T/handed"
+    echo "1 2" > "$T/handed/vectors/v"
+    coproc HOLDER { exec /usr/bin/python3 -c "$HANDED_ON_SCRIPT" "$T/handed" 13000 3>&-; }
+    read -r -t 20 HOLDER_SAYS <&"${HOLDER[0]}"
+    assert_equal "$HOLDER_SAYS" open
+    ask_holder
+    assert_equal "$HOLDER_SAYS" v
+    for signal in KILL HUP; do
+        before=$(server_pid)
+        kill -$signal "$before"
+        poll 20 other_server "$before"
+        chmod 755 "$T/bob" # of somebody else
+        ask_holder
+        assert_equal "$HOLDER_SAYS" v
+    done
+    chmod 700 "$T/handed"
+    kill9_server
+    poll 20 fs_answers
+    ask_holder
+    assert_equal "$HOLDER_SAYS" EACCES
+    end_holder
+}
+
+other_server() { # PID
+    [ "$(server_pid)" != "$1" ]
+}
+
+@test "a user with hundreds of groups: the last one counts" {
+    mkdir "$T/many-groups"
+    chown 12001:2000000 "$T/many-groups"
+    chmod 770 "$T/many-groups"
+    echo "1 2" > "$T/many-groups/vectors/v"
+    coproc HOLDER { exec setpriv --reuid=12003 --regid=12003 --groups="$(seq -s, 1000000 1000800),2000000" \
+        bash -c 'exec 5<> "$0/query"; echo open; while read -r; do echo "1 2" >&5 && cut -f 1 <&5 || echo refused; done' "$T/many-groups" 3>&-; }
+    read -r -t 20 HOLDER_SAYS <&"${HOLDER[0]}"
+    assert_equal "$HOLDER_SAYS" open
+    chmod 750 "$T/many-groups"
+    ask_holder
+    assert_equal "$HOLDER_SAYS" v
+    end_holder
+}
+
 @test "who waits for events is out when the tenant is taken away" {
     setpriv --reuid=12002 --regid=12002 --clear-groups cat "$T/bob/events" > "$BATS_TEST_TMPDIR/said" 2>&1 3>&- &
     reader=$!
