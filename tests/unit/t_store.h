@@ -75,6 +75,19 @@ static inline void t_reopen(struct t_store *t)
 		fail_msg("reopen: %s", e.text);
 }
 
+static inline void t_copy_file(const char *from, const char *to)
+{
+	char buf[65536];
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ssize_t n;
+
+	assert_true(in >= 0 && out >= 0);
+	while ((n = read(in, buf, sizeof(buf))) > 0)
+		assert_int_equal(write(out, buf, (size_t)n), n);
+	close(in);
+	close(out);
+}
+
 static inline void t_vector(float *v, uint64_t num, uint32_t version)
 {
 	for (uint32_t i = 0; i < DIM; i++)

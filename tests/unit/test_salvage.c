@@ -331,26 +331,13 @@ static void unreadable_page_behind_what_was_committed(void **state)
 
 /* ---- what only the WAL has ---- */
 
-static void copy_file(const char *from, const char *to)
-{
-	char buf[65536];
-	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	ssize_t n;
-
-	assert_true(in >= 0 && out >= 0);
-	while ((n = read(in, buf, sizeof(buf))) > 0)
-		assert_int_equal(write(out, buf, (size_t)n), n);
-	close(in);
-	close(out);
-}
-
 /* As a process that is killed leaves it: closing would write the WAL into the database. */
 static void end_uncleanly(struct t_store *t)
 {
 	char db[600], wal[600], kept_db[600], kept_wal[600];
 
-	copy_file(in_dir(t, "store.db", db), in_dir(t, "kept", kept_db));
-	copy_file(in_dir(t, "store.db-wal", wal), in_dir(t, "kept-wal", kept_wal));
+	t_copy_file(in_dir(t, "store.db", db), in_dir(t, "kept", kept_db));
+	t_copy_file(in_dir(t, "store.db-wal", wal), in_dir(t, "kept-wal", kept_wal));
 	store_close(t->s);
 	t->s = NULL;
 	T_OK(rename(kept_db, db));

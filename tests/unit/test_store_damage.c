@@ -54,19 +54,6 @@ static void failed_sync_ends_writing(void **state)
 
 /* ---- copies ---- */
 
-static void copy_file(const char *from, const char *to)
-{
-	char buf[65536];
-	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	ssize_t n;
-
-	assert_true(in >= 0 && out >= 0);
-	while ((n = read(in, buf, sizeof(buf))) > 0)
-		assert_int_equal(write(out, buf, (size_t)n), n);
-	close(in);
-	close(out);
-}
-
 /* All files but the shared memory of the WAL, which a crash takes away. */
 static void copy_dir(const char *from, const char *to)
 {
@@ -84,7 +71,7 @@ static void copy_dir(const char *from, const char *to)
 			continue;
 		snprintf(a, sizeof(a), "%s/%s", from, entry->d_name);
 		snprintf(b, sizeof(b), "%s/%s", to, entry->d_name);
-		copy_file(a, b);
+		t_copy_file(a, b);
 	}
 	closedir(d);
 }
@@ -406,7 +393,7 @@ static void lost_commits_are_reported(void **state)
 	t->s = NULL;
 	snprintf(witness, sizeof(witness), "%s/store.db", t->dir);
 	snprintf(path, sizeof(path), "%s/store.db", before);
-	copy_file(path, witness);
+	t_copy_file(path, witness);
 	for (int i = 0; i < 3; i++) {
 		T_OK(store_open(t->dir, false, &t->s, NULL));
 		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
