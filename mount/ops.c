@@ -14,7 +14,6 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/thread.h"
 #include "mount/ops.h"
 #include "mount/waiting.h"
 #include "mount/wire.h"
@@ -60,11 +59,6 @@ static struct caller caller_of(fuse_req_t req)
 {
 	const struct fuse_ctx *c = fuse_req_ctx(req);
 
-	static _Thread_local bool known;
-
-	if (!known)
-		thread_answers();
-	known = true;
 	interrupt_set(&interrupts, req, true);
 
 	return (struct caller){ .tid = c->pid,

@@ -37,6 +37,7 @@ static const char usage[] =
 	"  -o tenant=ID       of DATA, which is mounted already, only this tenant at MOUNTPOINT\n"
 	"  -o audit_level=L   what is audited in this mount: admin, refusals or data\n"
 	"  -o supervise=off   one process, whose end is the end of the mount (on)\n"
+	"  -o realtime=off    never SCHED_RR, for quiet tenants beside busy ones either (on)\n"
 	"\n"
 	"exit status: 0 the mount answers, 1 wrong usage, 2 system error, 32 the mount failed\n";
 
@@ -105,12 +106,10 @@ static int take_audit_level(struct options *o, const char *value)
 	return 0;
 }
 
-static int take_supervise(struct options *o, const char *value)
+static int take_switch(bool *ret, const char *value, const char *what)
 {
-	o->supervise = strcmp(value, "on") == 0;
-	if (!o->supervise && strcmp(value, "off") != 0)
-		return refuse("supervise must be on or off", value);
-	return 0;
+	*ret = strcmp(value, "on") == 0;
+	return *ret || strcmp(value, "off") == 0 ? 0 : refuse(what, value);
 }
 
 static int take_option(struct options *o, const char *s)
@@ -130,7 +129,9 @@ static int take_option(struct options *o, const char *s)
 	else if (strncmp(s, "audit_level=", 12) == 0)
 		return take_audit_level(o, s + 12);
 	else if (strncmp(s, "supervise=", 10) == 0)
-		return take_supervise(o, s + 10);
+		return take_switch(&o->supervise, s + 10, "supervise must be on or off");
+	else if (strncmp(s, "realtime=", 9) == 0)
+		return take_switch(&o->realtime, s + 9, "realtime must be on or off");
 	else if (one_of(for_fuse, s))
 		buf_addf(&o->fuse, ",%s", s);
 	else
@@ -186,7 +187,9 @@ int options_parse(struct options *o, int argc, char **argv)
 	};
 	int c, rc;
 
-	*o = (struct options){ .threads = THREADS_DEFAULT, .tier = "unlimited", .supervise = true };
+	*o = (struct options){
+		.threads = THREADS_DEFAULT, .tier = "unlimited", .supervise = true, .realtime = true
+	};
 	while ((c = getopt_long(argc, argv, "fdo:hV", longs, NULL)) != -1) {
 		rc = take_flag(o, c);
 		if (rc)

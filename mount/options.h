@@ -24,6 +24,7 @@ struct options {
 	bool read_only;
 	bool allow_other;
 	bool supervise;   /* the mount outlives a crash of its server */
+	bool realtime;    /* threads may go first: base/thread.h */
 	bool is_server;   /* started by a supervisor: handover.h */
 	unsigned threads; /* at most so many requests at once */
 	char tier[16];    /* of new tenants */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "base/version.h"
 #include "mount/blame.h"
 #include "mount/device.h"
@@ -101,6 +102,8 @@ static int open_data(struct running *r, struct err *e)
 	if (!r->workers)
 		return err_set(e, -ENOMEM, "no memory for threads");
 	to.workers = r->workers;
+	if (!o->realtime)
+		thread_nobody_goes_first();
 	to.audit_level = o->audit_level[0] ? o->audit_level : NULL;
 	rc = tenants_open(&to, &r->tenants, e);
 	if (rc < 0)

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
+#include "base/usage.h"
 #include "mount/blame.h"
 
 #define FIRST_READ        65536 /* the kernel refuses reads below 8 KiB */
@@ -52,6 +54,7 @@ static ssize_t wire_read(int fd, void *buf, size_t n, void *userdata)
 	ssize_t got;
 
 	have_pages(buf, n);
+	thread_answers(usage_is_contended());
 	do {
 		current = 0; /* what comes from here on is no request's fault */
 		got = read(fd, buf, n);

@@ -34,18 +34,21 @@
 #define NOISY        "neighbours-noisy"
 #define PACE_NS      2000000u /* between two questions of the quiet client */
 #define QUIET_STORED 2000
-#define SETTLE_NS    300000000u /* noise before it is measured */
+#define SETTLE_NS    300000000u  /* noise before it is measured */
+#define CALM_NS      1200000000u /* so long the daemon treats neighbours of noise otherwise */
 #define ROUNDS_MAX   100
 #define CLIENTS_MAX  256
 #define ANSWER_MAX   65536
-#define DELETE_LINES 100 /* IDs of one batch of removals */
+#define COPY_BYTES   131072 /* as cp reads and writes */
+#define DELETE_LINES 100    /* IDs of one batch of removals */
 #define WAIT_NS      (600 * 1000000000ull)
 
 struct scene {
 	const char *root, *noises;
 	size_t dim, stored, batch, rounds, seconds, clients;
 	unsigned seed;
-	bool short_slices; /* of the quiet client */
+	int batch_fd;       /* a file of so many vectors */
+	const char *client; /* what the quiet one is to the scheduler */
 };
 
 struct sample {
@@ -54,12 +57,13 @@ struct sample {
 
 static const char usage_text[] =
 	"usage: ruvector-bench neighbours --root MNT [--noise LIST] [--rounds N] [--seconds S]\n"
-	"       [--clients N] [--dim N] [--stored N] [--batch N] [--short-slices]\n"
+	"       [--clients N] [--dim N] [--stored N] [--batch N] [--client KIND]\n"
 	"MNT is a mount, in which two tenants are made and removed again. --noise: of queries, batch,\n"
-	"listing, deletes, separated by commas (all). --rounds 5 of --seconds 2 each way, --clients 8\n"
-	"processes that make noise, --dim 128, --stored 50000 vectors of the neighbour, --batch 1000000\n"
-	"vectors that are inserted at once, in one round. --short-slices: the quiet client asks the\n"
-	"scheduler for them, as the daemon does, so that its own waiting for a processor is left out.\n";
+	"listing, deletes, computing, separated by commas (all). --rounds 5 of --seconds 2 each way,\n"
+	"--clients 8 processes that make noise, --dim 128, --stored 50000 vectors of the neighbour,\n"
+	"--batch 1000000 vectors that are inserted at once, in one round. --client: what the quiet one\n"
+	"asks of the scheduler: nothing (ordinary), short slices (short), to go before all others, as\n"
+	"the daemon does, so that its own waiting for a processor is left out (first).\n";
 
 /* ---- files of a tenant ---- */
 
@@ -120,16 +124,14 @@ static float component(unsigned *seed)
 	return (float)(rand_r(seed) % 2001 - 1000) * 0.001f;
 }
 
-/* n vectors as one file in ingest/, which is one batch. */
-static int insert(const struct scene *s, const char *tenant, const char *file, size_t n)
+/* n vectors as .fvecs has them. */
+static int make_vectors(const struct scene *s, size_t n, int fd)
 {
 	unsigned seed = s->seed;
 	struct buf part BUF_AUTO = BUF_INIT;
 	int32_t dim = (int32_t)s->dim;
-	int fd = open_in(s, tenant, file, O_WRONLY | O_CREAT | O_TRUNC), rc = 0;
+	int rc = 0;
 
-	if (fd < 0)
-		return -errno;
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		buf_add(&part, &dim, sizeof(dim));
 		for (size_t j = 0; j < s->dim; j++) {
@@ -143,6 +145,17 @@ static int insert(const struct scene *s, const char *tenant, const char *file, s
 			rc = -EIO;
 		buf_clear(&part);
 	}
+	return rc;
+}
+
+/* As one file in ingest/, which is one batch. */
+static int insert(const struct scene *s, const char *tenant, const char *file, size_t n)
+{
+	int fd = open_in(s, tenant, file, O_WRONLY | O_CREAT | O_TRUNC), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = make_vectors(s, n, fd);
 	if (close(fd) < 0 && rc == 0)
 		rc = -errno;
 	return rc;
@@ -201,10 +214,20 @@ static void noise_queries(const struct scene *s, size_t i)
 		;
 }
 
+/* cp */
 static void noise_batch(const struct scene *s, size_t i)
 {
-	if (i == 0)
-		insert(s, NOISY, "ingest/batch.fvecs", s->batch);
+	int fd = open_in(s, NOISY, "ingest/batch.fvecs", O_WRONLY | O_CREAT | O_TRUNC);
+	char *part = mem_alloc(1, COPY_BYTES);
+	ssize_t n = 0;
+
+	for (off_t at = 0; fd >= 0 && part; at += n) {
+		n = pread(s->batch_fd, part, COPY_BYTES, at);
+		if (n <= 0 || write(fd, part, (size_t)n) != n)
+			break;
+	}
+	mem_free(part);
+	close(fd);
 }
 
 /* ls -l: names, and each one's size. */
@@ -240,16 +263,22 @@ static void noise_deletes(const struct scene *s, size_t i)
 	}
 }
 
+/* Nothing to do with the mount: what the machine's scheduler does alone. */
+static void noise_computing(const struct scene *s, size_t i)
+{
+	for (volatile size_t n = i;; n++)
+		;
+}
+
 static const struct noise {
 	const char *name;
 	void (*make)(const struct scene *s, size_t i);
 	bool ends;     /* by itself, and is measured until then */
 	bool consumes; /* what is stored */
 } noises[] = {
-	{ "queries", noise_queries, false, false },
-	{ "batch", noise_batch, true, true },
-	{ "listing", noise_listing, false, false },
-	{ "deletes", noise_deletes, false, true },
+	{ "queries", noise_queries, false, false },     { "batch", noise_batch, true, true },
+	{ "listing", noise_listing, false, false },     { "deletes", noise_deletes, false, true },
+	{ "computing", noise_computing, false, false },
 };
 #define N_NOISES (sizeof(noises) / sizeof(noises[0]))
 
@@ -323,8 +352,7 @@ static bool goes_on(const struct measurement *m, uint64_t end)
 
 /*
  * Where all processors are busy, a process that wakes waits for others' slices to end, some
- * milliseconds, whoever has woken it. With --short-slices the quiet client asks for as short ones
- * as the daemon's threads have, and what is left is the mount's.
+ * milliseconds, whoever has woken it, also where there is no mount at all (noise: computing).
  */
 static void *ask_steadily(void *arg)
 {
@@ -332,8 +360,8 @@ static void *ask_steadily(void *arg)
 	uint64_t next = clock_mono_ns(), end = next + m->scene->seconds * 1000000000ull, now;
 
 	pthread_setname_np(pthread_self(), "quiet");
-	if (m->scene->short_slices)
-		thread_answers();
+	if (strcmp(m->scene->client, "ordinary") != 0)
+		thread_answers(strcmp(m->scene->client, "first") == 0);
 	while (m->rc == 0 && goes_on(m, end)) {
 		m->rc = ask_once(m);
 		next += PACE_NS;
@@ -379,8 +407,10 @@ static int round_of(const struct scene *s, const struct noise *n, struct asker *
                     struct sample *ret_idle, struct sample *ret_noisy)
 {
 	pid_t pids[CLIENTS_MAX];
-	int rc = measure(s, a, 0, ret_idle);
+	int rc;
 
+	sleep_ns(CALM_NS);
+	rc = measure(s, a, 0, ret_idle);
 	if (rc < 0)
 		return rc;
 	start(s, n, pids);
@@ -455,13 +485,18 @@ static int bench_all(const struct scene *s, struct err *e)
 	return rc < 0 ? err_set(e, rc, "a question failed: %s", strerror(-rc)) : 0;
 }
 
-static int run(const struct scene *s, struct err *e)
+static int run(struct scene *s, struct err *e)
 {
-	int rc = make_tenant(s, QUIET);
+	FILE *f = tmpfile();
+	int rc = f ? make_tenant(s, QUIET) : -errno;
 
 	if (rc < 0)
 		return err_set(e, rc, "%s/tenants/%s: %s", s->root, QUIET, strerror(-rc));
-	rc = bench_all(s, e);
+	s->batch_fd = fileno(f);
+	rc = make_vectors(s, s->batch, s->batch_fd);
+	if (rc == 0)
+		rc = bench_all(s, e);
+	fclose(f);
 	remove_tenant(s, NOISY);
 	remove_tenant(s, QUIET);
 	return rc;
@@ -507,9 +542,9 @@ static bool set_option(struct scene *s, int c, const char *arg)
 		return parse_count(arg, 1, LIMIT_DIMENSION, &s->dim);
 	case 't':
 		return parse_count(arg, 1, 100000000, &s->stored);
-	case 'S':
-		s->short_slices = true;
-		return true;
+	case 'C':
+		s->client = arg;
+		return !strchr(arg, ',') && is_named("ordinary,short,first", arg);
 	case 'b':
 		return parse_count(arg, 1, 100000000, &s->batch);
 	default:
@@ -529,7 +564,7 @@ static int parse_options(int argc, char **argv, struct scene *s)
 		{ "dim", required_argument, NULL, 'd' },
 		{ "stored", required_argument, NULL, 't' },
 		{ "batch", required_argument, NULL, 'b' },
-		{ "short-slices", no_argument, NULL, 'S' },
+		{ "client", required_argument, NULL, 'C' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
@@ -562,6 +597,7 @@ int bench_neighbours(int argc, char **argv)
 		           .rounds = 5,
 		           .seconds = 2,
 		           .clients = 8,
+		           .client = "ordinary",
 		           .seed = 1 };
 	struct err e = { 0 };
 	int rc = parse_options(argc, argv, &s);

@@ -21,6 +21,11 @@ uint64_t clock_coarse_ns(void)
 	return now_ns(CLOCK_MONOTONIC_COARSE);
 }
 
+uint64_t clock_thread_ns(void)
+{
+	return now_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_wall_ns(void)
 {
 	return now_ns(CLOCK_REALTIME);

@@ -19,6 +19,8 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/thread.h"
+#include "base/usage.h"
 
 #define SCALE         1024u  /* of tags: nanoseconds times this by weight */
 #define MEAN_AT_FIRST 100000 /* nanoseconds of a turn */
@@ -59,20 +61,14 @@ void turns_free(struct turns *ts)
 	mem_free(ts);
 }
 
-void flow_init(struct flow *f, struct turns *ts, uint32_t weight)
+void flow_init(struct flow *f, struct turns *ts, struct usage *u)
 {
-	*f = (struct flow){ .turns = ts, .mean_ns = MEAN_AT_FIRST };
-	flow_set_weight(f, weight);
-}
-
-void flow_set_weight(struct flow *f, uint32_t weight)
-{
-	atomic_store_explicit(&f->weight, weight > 0 ? weight : 1, memory_order_relaxed);
+	*f = (struct flow){ .turns = ts, .usage = u, .mean_ns = MEAN_AT_FIRST };
 }
 
 uint32_t flow_weight(const struct flow *f)
 {
-	return atomic_load_explicit(&f->weight, memory_order_relaxed);
+	return usage_weight(f->usage);
 }
 
 static uint64_t tag_of(const struct flow *f, uint64_t ns)
@@ -133,6 +129,8 @@ void turn_take(struct flow *f, struct turn *ret)
 
 	if (!ts)
 		return;
+	usage_charge(f->usage);
+	usage_begin(f->usage);
 	mutex_lock(&ts->lock);
 	ret->start = f->finish > ts->now ? f->finish : ts->now;
 	ret->charged = tag_of(f, f->mean_ns);
@@ -168,6 +166,8 @@ void turn_give(struct flow *f, const struct turn *t)
 	if (!ts)
 		return;
 	ns = clock_mono_ns() - t->began_ns;
+	if (thread_stands_back())
+		usage_charge_ns(f->usage, ns);
 	mutex_lock(&ts->lock);
 	f->finish += tag_of(f, ns);
 	f->finish -= f->finish > t->charged ? t->charged : f->finish;

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct turns;
+struct usage;
 
 struct turns *turns_new(unsigned n_cores); /* NULL: no memory */
 void turns_free(struct turns *ts);         /* NULL allowed; nobody has a turn or waits */
@@ -25,16 +26,14 @@ void turns_free(struct turns *ts);         /* NULL allowed; nobody has a turn or
 /* One of those who share: plain data of its owner, gone when it has no turns. */
 struct flow {
 	struct turns *turns;      /* const; NULL: takes without asking */
-	_Atomic uint32_t weight;  /* relaxed */
+	struct usage *usage;      /* const; its weight is the flow's */
 	uint64_t finish;          /* the rest: turns' lock */
 	uint64_t mean_ns;
 	unsigned running;
 };
 
-#define FLOW_WEIGHT 100 /* of who has no other */
-
-void flow_init(struct flow *f, struct turns *ts, uint32_t weight);
-void flow_set_weight(struct flow *f, uint32_t weight);
+/* u: of whom whose work it is, and of what weight. */
+void flow_init(struct flow *f, struct turns *ts, struct usage *u);
 uint32_t flow_weight(const struct flow *f);
 
 struct turn { /* the caller's */

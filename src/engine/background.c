@@ -21,6 +21,8 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
+#include "base/usage.h"
 #include "engine/engine_impl.h"
 
 #define SLICE_NS     20000000u /* of a link job */
@@ -112,10 +114,11 @@ static int link_some(struct collection *c, uint64_t until)
 
 	backlog_sort(c);
 	turn_take(f, &turn);
-	do
+	do {
 		rc = backlog_link_one(c, NULL);
-	while (rc == 1 && !turn_wanted(f) && clock_mono_ns() < until &&
-	       !atomic_load_explicit(&c->engine->closing, memory_order_relaxed));
+		thread_yields();
+	} while (rc == 1 && !turn_wanted(f) && clock_mono_ns() < until &&
+	         !atomic_load_explicit(&c->engine->closing, memory_order_relaxed));
 	turn_give(f, &turn);
 	return rc;
 }
@@ -123,7 +126,7 @@ static int link_some(struct collection *c, uint64_t until)
 static uint64_t slice_ns(const struct collection *c)
 {
 	const struct flow *f = c->engine->flow;
-	uint64_t ns = SLICE_NS * (f ? flow_weight(f) : FLOW_WEIGHT) / FLOW_WEIGHT;
+	uint64_t ns = SLICE_NS * (f ? flow_weight(f) : USAGE_WEIGHT) / USAGE_WEIGHT;
 
 	return ns < SLICE_MIN_NS ? SLICE_MIN_NS : ns > SLICE_MAX_NS ? SLICE_MAX_NS : ns;
 }

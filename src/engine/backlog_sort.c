@@ -14,11 +14,12 @@
  * Lock order: link_gate, lock, mu.
  */
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/engine_impl.h"
 
 #define WINDOW   FAULT_SCALED(4096u, 64u) /* sorted at a time: some milliseconds */
 #define WORTH_IT FAULT_SCALED(256u, 16u)  /* of rows that were not sorted yet */
-#define AT_ONCE  32u                      /* places found under one lock */
+#define AT_ONCE  4u                       /* places found under one lock */
 
 struct window {
 	uint64_t begin; /* position of the first, counted as ring_popped is */
@@ -110,6 +111,7 @@ static void find_all_places(struct collection *c, struct window *w)
 			turn_take(f, &turn);
 		}
 		find_places(c, w, i, i + AT_ONCE < w->n ? i + AT_ONCE : w->n);
+		thread_yields();
 	}
 	turn_give(f, &turn);
 }

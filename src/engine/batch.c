@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/crc.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/engine_impl.h"
 
 #define THROTTLE_NS 50000000u /* that a call links rows while recovered ones wait */
@@ -434,6 +435,7 @@ void batch_throttle(struct collection *c, size_t added)
 		turn_take(f, &turn);
 		rc = backlog_link_one(c, NULL);
 		turn_give(f, &turn);
+		thread_yields();
 	}
 }
 

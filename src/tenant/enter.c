@@ -316,6 +316,7 @@ int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, st
 	mutex_unlock(&ts->lock);
 	if (rc < 0)
 		return rc;
+	usage_begin(&in.tenant->usage);
 	if (!in.engine && access != TENANT_ADMIN) {
 		rc = tenant_open_engine(in.tenant, e);
 		if (rc < 0) {
@@ -335,8 +336,10 @@ void tenant_leave(struct inside *in)
 	struct tenant *t = in->tenant;
 
 	*in = (struct inside){ 0 };
-	if (t)
-		tenant_unpin(t);
+	if (!t)
+		return;
+	usage_charge(&t->usage);
+	tenant_unpin(t);
 }
 
 uint32_t tenant_number(const struct inside *in)

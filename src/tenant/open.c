@@ -241,7 +241,8 @@ static int init(struct tenants *ts, const struct tenants_options *o, struct err 
 	ts->read_only = o->read_only;
 	ts->workers = o->workers;
 	ts->turns = turns_new(workers_count(o->workers));
-	flow_init(&ts->across, ts->turns, FLOW_WEIGHT);
+	usage_init(&ts->usage_across, USAGE_WEIGHT);
+	flow_init(&ts->across, ts->turns, &ts->usage_across);
 	ts->started_ns = clock_mono_ns();
 	if (!tier_name_ok(tier, strlen(tier)))
 		return err_set(e, -EINVAL, "\"%s\" is no name of a tier", tier);

@@ -23,6 +23,7 @@
 
 #include "base/lock.h"
 #include "base/map.h"
+#include "base/usage.h"
 #include "store/registry_db.h"
 #include "tenant/counters.h"
 #include "tenant/rate.h"
@@ -119,7 +120,8 @@ struct tenant {
 	_Atomic uint64_t searching;         /* counted while max_concurrent is set */
 	_Atomic uint64_t slow_told_ns;      /* relaxed; when a slow query was told last */
 	_Atomic uint64_t slow_untold;       /* relaxed; since then */
-	struct flow searches, index;        /* both of quota's weight */
+	struct usage usage;                 /* of the processors, with quota's weight */
+	struct flow searches, index;
 	unsigned n_waiting;                 /* ts->waiting.lock */
 	struct watch watch;
 };
@@ -140,6 +142,7 @@ struct tenants {
 	uint64_t shown_key;
 	struct workers *workers;
 	struct turns *turns;
+	struct usage usage_across;
 	struct flow across; /* of searches over all tenants */
 	struct registry_db *db;
 	struct health *health;

@@ -312,8 +312,9 @@ struct tenant *tenant_new(struct tenants *ts, const struct registry_tenant *rt)
 	t->status = status_of_number(rt->status);
 	limits_from_registry(&t->quota, &ts->tiers, rt);
 	t->pending = pending_of_registry(rt->pending_ns);
-	flow_init(&t->searches, ts->turns, (uint32_t)t->quota.max[QUOTA_WEIGHT]);
-	flow_init(&t->index, ts->turns, (uint32_t)t->quota.max[QUOTA_WEIGHT]);
+	usage_init(&t->usage, (uint32_t)t->quota.max[QUOTA_WEIGHT]);
+	flow_init(&t->searches, ts->turns, &t->usage);
+	flow_init(&t->index, ts->turns, &t->usage);
 	mutex_init(&t->door);
 	rwlock_init(&t->gate);
 	mutex_init(&t->quota_lock);
@@ -351,8 +352,7 @@ void tenant_take_quota_locked(struct tenants *ts, struct tenant *t, const struct
 		rate_reset(&t->queries);
 	if (q->max[QUOTA_MAX_WRITE_RATE] != t->quota.max[QUOTA_MAX_WRITE_RATE])
 		rate_reset(&t->vectors);
-	flow_set_weight(&t->searches, (uint32_t)q->max[QUOTA_WEIGHT]);
-	flow_set_weight(&t->index, (uint32_t)q->max[QUOTA_WEIGHT]);
+	usage_set_weight(&t->usage, (uint32_t)q->max[QUOTA_WEIGHT]);
 	t->quota = *q;
 }
 

@@ -59,7 +59,7 @@ column() { # WHAT NUMBER
 
 @test "neighbours: each kind of noise is made and measured, and nothing is left of it" {
     ruvector-bench neighbours --root "$MNT" --rounds 1 --seconds 1 --clients 2 --dim 8 --stored 500 --batch 3000 > out
-    assert_equal "$(cut -f 1 out | xargs)" "noise queries batch listing deletes"
+    assert_equal "$(cut -f 1 out | xargs)" "noise queries batch listing deletes computing"
     run awk -F '\t' 'NR > 1 { if (NF != 7 || $3 > $4 || $5 > $6 || $3 <= 0 || $7 <= 0) print }' out
     assert_output ""
     assert_equal "$(ls "$MNT/tenants")" t

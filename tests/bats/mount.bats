@@ -50,6 +50,9 @@ background_ended() {
     run ruvectorfs -o supervise=maybe "$DATA" "$MNT"
     assert_failure 1
     assert_output --partial "supervise must be on or off"
+    run ruvectorfs -o realtime=1 "$DATA" "$MNT"
+    assert_failure 1
+    assert_output --partial "realtime must be on or off"
     assert_not_exists "$DATA"
     mkdir "$MNT"
     run ruvectorfs -o tier=gold "$DATA" "$MNT"

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/turns.h"
+#include "base/usage.h"
 #include "t.h"
 
 #define MS_NS 1000000ull
@@ -14,10 +15,12 @@
 static void test_alone_nobody_waits(void **state)
 {
 	struct turns *ts = turns_new(2);
+	struct usage u;
 	struct flow f;
 	struct turn a, b;
 
-	flow_init(&f, ts, 100);
+	usage_init(&u, 100);
+	flow_init(&f, ts, &u);
 	for (int i = 0; i < 1000; i++) {
 		turn_take(&f, &a);
 		turn_take(&f, &b); /* both cores are its own */
@@ -84,13 +87,16 @@ static void share(uint32_t weight, double from, double to)
 	static struct client a[8], b[2];
 	struct turns *ts = turns_new(1);
 	atomic_bool end = false;
+	struct usage ua, ub;
 	struct flow fa, fb;
 	uint64_t na, nb;
 
 	memset(a, 0, sizeof(a));
 	memset(b, 0, sizeof(b));
-	flow_init(&fa, ts, 100);
-	flow_init(&fb, ts, weight);
+	usage_init(&ua, 100);
+	flow_init(&fa, ts, &ua);
+	usage_init(&ub, weight);
+	flow_init(&fb, ts, &ub);
 	for (int i = 0; i < 8; i++)
 		start(&a[i], &fa, 500, &end);
 	for (int i = 0; i < 2; i++)
@@ -120,12 +126,15 @@ static void test_the_quiet_one_goes_first(void **state)
 	static struct client flood[16];
 	struct turns *ts = turns_new(2);
 	atomic_bool end = false;
+	struct usage u, uq;
 	struct flow f, quiet;
 	unsigned at_once = 0;
 
 	memset(flood, 0, sizeof(flood));
-	flow_init(&f, ts, 100);
-	flow_init(&quiet, ts, 100);
+	usage_init(&u, 100);
+	flow_init(&f, ts, &u);
+	usage_init(&uq, 100);
+	flow_init(&quiet, ts, &uq);
 	for (int i = 0; i < 16; i++)
 		start(&flood[i], &f, 20000, &end);
 	usleep(50000);
@@ -150,17 +159,20 @@ static void test_the_quiet_one_goes_first(void **state)
 static void test_nobody_starves(void **state)
 {
 	static struct client quiet[8], busy[2];
+	static struct usage uq[8], ub;
 	static struct flow fq[8], fb;
 	struct turns *ts = turns_new(1);
 	atomic_bool end = false;
 
 	memset(quiet, 0, sizeof(quiet));
 	memset(busy, 0, sizeof(busy));
-	flow_init(&fb, ts, 1);
+	usage_init(&ub, 1);
+	flow_init(&fb, ts, &ub);
 	start(&busy[0], &fb, 300, &end);
 	start(&busy[1], &fb, 300, &end);
 	for (int i = 0; i < 8; i++) {
-		flow_init(&fq[i], ts, 100);
+		usage_init(&uq[i], 100);
+		flow_init(&fq[i], ts, &uq[i]);
 		start(&quiet[i], &fq[i], 300, &end);
 	}
 	usleep(500000);

@@ -41,7 +41,7 @@ _ruvectorfs_key_value() { # WORDS
     case ${1##*,} in
     tier) _ruvectorfs_words free pro unlimited ;;
     audit_level) _ruvectorfs_words admin refusals data ;;
-    supervise) _ruvectorfs_words on off ;;
+    supervise | realtime) _ruvectorfs_words on off ;;
     esac
 }
 
