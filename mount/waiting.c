@@ -20,6 +20,7 @@
 
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/signals.h"
 
 struct parked {
 	struct parked *next;        /* lock; in the list */
@@ -274,7 +275,7 @@ static void *answer(void *arg)
 int waiting_start(struct tree *tree, struct waiting **ret, struct err *e)
 {
 	struct waiting *w = mem_zalloc(1, sizeof(*w));
-	sigset_t all, old;
+	sigset_t old;
 	int rc;
 
 	if (!w)
@@ -282,8 +283,7 @@ int waiting_start(struct tree *tree, struct waiting **ret, struct err *e)
 	w->tree = tree;
 	mutex_init(&w->lock);
 	cond_init(&w->wake);
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
+	signals_block(&old);
 	rc = pthread_create(&w->thread, NULL, answer, w);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0) {

@@ -1,17 +1,21 @@
 /*
  * lock.c: a pthread call that fails here means that a lock is used wrongly, our own bug: it ends
- * the process.
+ * the process, as an assertion does.
  */
 #include "base/lock.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 static void must(int rc)
 {
-	if (rc != 0)
-		abort();
+	if (rc == 0)
+		return;
+	fprintf(stderr, "a lock is used wrongly: %s\n", strerror(rc));
+	abort();
 }
 
 void mutex_init(struct mutex *m)

@@ -3,6 +3,7 @@
  * some ten microseconds each, so that nobody's work waits in a queue behind another's.
  */
 #include "base/parallel.h"
+#include "base/signals.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -43,11 +44,10 @@ static unsigned least(unsigned a, unsigned b)
 /* Signals are other threads' business. */
 static unsigned start(struct run *r, pthread_t *threads, unsigned n)
 {
-	sigset_t all, old;
+	sigset_t old;
 	unsigned started = 0;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	signals_block(&old);
 	while (started < n && pthread_create(&threads[started], NULL, work, r) == 0)
 		started++;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -10,6 +10,7 @@
 
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/signals.h"
 #include "base/thread.h"
 
 struct job {
@@ -60,13 +61,12 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* Signals belong to the main thread: workers inherit a full mask. */
+/* Signals from outside belong to the main thread. */
 static void start_threads(struct workers *w, unsigned n_threads)
 {
-	sigset_t all, old;
+	sigset_t old;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
+	signals_block(&old);
 	while (w->n_threads < n_threads &&
 	       pthread_create(&w->threads[w->n_threads], NULL, work, w) == 0)
 		w->n_threads++;

@@ -16,6 +16,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/signals.h"
+
 #define HELP_BEYOND (2 * LIMIT_OPEN_TENANTS)
 
 static struct tenant *oldest_idle_locked(struct tenants *ts) REQUIRES(ts->lock);
@@ -115,13 +117,11 @@ static void *keep(void *arg)
 
 int keeper_start(struct tenants *ts, struct err *e)
 {
-	sigset_t all;
 	sigset_t old;
 	int rc;
 
 	/* Signals are for the thread that runs the mount. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &old);
+	signals_block(&old);
 	rc = pthread_create(&ts->keeper, NULL, keep, ts);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0)

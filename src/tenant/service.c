@@ -26,6 +26,7 @@
 
 #include "base/lock.h"
 #include "base/mem.h"
+#include "base/signals.h"
 
 #define NAME      "ctl.sock"
 #define REQUEST   "backup\n"
@@ -182,11 +183,10 @@ static void release(struct service *s)
 
 static int start_thread(struct service *s, struct err *e)
 {
-	sigset_t all, before;
+	sigset_t before;
 	int rc;
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
+	signals_block(&before);
 	rc = pthread_create(&s->thread, NULL, run, s);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return rc ? err_set(e, -rc, "no thread for " NAME ": %s", strerror(rc)) : 0;
