@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mapped.h"
 #include "base/thread.h"
 #include "base/version.h"
 #include "mount/blame.h"
@@ -93,11 +94,12 @@ static int open_data(struct running *r, struct err *e)
 	int rc;
 
 	if (r->o->handover) {
-		blame_start(HANDOVER_FACTS);
+		blame_start(HANDOVER_FACTS); /* before mapped_guard, which passes on to it */
 		tr.kept_fd = HANDOVER_KEPT;
 		tr.restarts = r->o->handover->restarts;
 		tr.supervisor = (pid_t)r->o->handover->supervisor;
 	}
+	mapped_guard();
 	r->workers = workers_new(n_cores());
 	if (!r->workers)
 		return err_set(e, -ENOMEM, "no memory for threads");

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/mapped.h"
 #include "base/version.h"
 #include "tools/ctl.h"
 
@@ -43,6 +44,7 @@ int main(int argc, char **argv)
 
 	log_to_stderr();
 	log_set_level(LOG_LEVEL_WARNING);
+	mapped_guard();
 	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);
 		return CTL_OK;

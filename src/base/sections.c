@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,6 +26,7 @@
 #include "base/fault.h"
 #include "base/io.h"
 #include "base/lock.h"
+#include "base/mapped.h"
 #include "base/mem.h"
 #include "base/parallel.h"
 
@@ -200,13 +202,11 @@ int sections_write(struct sections_writer *w, uint32_t tag, const void *p, size_
 		rc = begin_section(w, tag);
 	if (rc < 0 || n == 0)
 		return rc;
-	rc = append(w, p, n);
-	if (rc < 0)
-		return rc;
 	section = &w->table[w->n - 1];
-	section->crc = crc32c(section->crc, p, n);
+	section->crc = crc32c(section->crc, p,
+	                      n); /* before a system call reads it (base/mapped.h) */
 	section->length += n;
-	return 0;
+	return append(w, p, n);
 }
 
 void sections_align(struct sections_writer *w)
@@ -283,8 +283,10 @@ void sections_abort(struct sections_writer *w)
 struct sections_reader {
 	int fd;
 	uint64_t size;
-	void *map;           /* NULL until all is checked */
-	struct entry *table; /* in the machine's byte order */
+	void *map; /* NULL until all is checked */
+	struct mapped_range *watch;
+	_Atomic uint64_t lost; /* pages of it that could not be read again */
+	struct entry *table;   /* in the machine's byte order */
 	size_t n;
 };
 
@@ -472,7 +474,8 @@ static int map_file(struct sections_reader *r, struct err *e)
 	if (p == MAP_FAILED)
 		return err_set(e, -errno, "cannot map the file: %m");
 	r->map = p;
-	return 0;
+	r->watch = mapped_watch(p, (size_t)align_to(r->size, mem_page()), MAPPED_READ, &r->lost);
+	return r->watch ? 0 : err_nomem(e);
 }
 
 /* A file that is no file, a pipe say, must not hold us up: NONBLOCK. */
@@ -527,6 +530,11 @@ const void *sections_get(const struct sections_reader *r, uint32_t tag, size_t *
 	return s ? (const char *)r->map + s->offset : NULL;
 }
 
+bool sections_lost(const struct sections_reader *r)
+{
+	return atomic_load(&r->lost) > 0;
+}
+
 static void *copy_section(const struct sections_reader *r, const struct entry *s, size_t *bytes)
 {
 	char *p;
@@ -543,27 +551,34 @@ void *sections_map(const struct sections_reader *r, uint32_t tag, size_t *bytes,
                    size_t *ret_file_bytes)
 {
 	const struct entry *s = entry_of(r, tag);
-	size_t whole;
+	size_t tail, whole;
 	char *p;
 
 	*ret_file_bytes = 0;
 	if (!s || s->length < MAP_BYTES || s->offset % mem_page())
 		return copy_section(r, s, bytes);
-	whole = (size_t)align_to(s->length, mem_page());
-	if (*bytes <= whole)
+	tail = (size_t)s->length % mem_page(); /* behind it are the next section's first bytes */
+	whole = (size_t)s->length - tail;
+	if (*bytes < whole + mem_page())
 		*bytes = whole + mem_page(); /* so that there is something to grow */
 	p = mem_map_file(r->fd, s->offset, whole, *bytes);
 	if (!p)
 		return NULL;
-	memset(p + s->length, 0, whole - (size_t)s->length); /* the next section's first bytes */
+	memcpy(p + whole, (const char *)r->map + s->offset + whole, tail);
 	*ret_file_bytes = whole;
 	return p;
+}
+
+void *sections_copy(const struct sections_reader *r, uint32_t tag, size_t *bytes)
+{
+	return copy_section(r, entry_of(r, tag), bytes);
 }
 
 void sections_close(struct sections_reader *r)
 {
 	if (!r)
 		return;
+	mapped_unwatch(r->watch);
 	if (r->map)
 		munmap(r->map, (size_t)r->size);
 	if (r->fd >= 0)

@@ -9,6 +9,7 @@
 #ifndef RV_BASE_SECTIONS_H
 #define RV_BASE_SECTIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -41,6 +42,11 @@ int sections_open(const char *path, struct sections_reader **ret, struct err *e)
 /* The section's bytes, 64-byte aligned, valid until close; NULL and 0 when there is none. */
 const void *sections_get(const struct sections_reader *r, uint32_t tag, size_t *ret_len);
 /*
+ * Whether the disk could not read once more what was checked at the open (base/mapped.h): what
+ * sections_get and sections_copy gave since is of no use then.
+ */
+bool sections_lost(const struct sections_reader *r);
+/*
  * The section's bytes as memory of the caller's own, to be changed at will, grown by
  * mem_map_file_grow and freed by mem_map_free: *bytes of it, which is raised when the section
  * needs more; zero behind the section. *ret_file_bytes: how many of these are a private view of
@@ -49,6 +55,8 @@ const void *sections_get(const struct sections_reader *r, uint32_t tag, size_t *
  */
 void *sections_map(const struct sections_reader *r, uint32_t tag, size_t *bytes,
                    size_t *ret_file_bytes);
+/* The same, always copied: no reader of it can meet a page that is unreadable. */
+void *sections_copy(const struct sections_reader *r, uint32_t tag, size_t *bytes);
 void sections_close(struct sections_reader *r); /* NULL allowed */
 
 #define SECTION_TAG(a, b, c, d)                                                                    \

@@ -9,6 +9,7 @@
  * does what is due:
  *
  *     an image of before the collection was emptied      is removed
+ *     a graph of which the disk lost pages                is made anew
  *     strings of removed IDs                              are packed
  *     codes for filling a graph that is full              are dropped
  *     rows in store.db                                    move to the segment
@@ -38,6 +39,7 @@ enum due {
 	DUE_COMPACT = 16,
 	DUE_IMAGE = 32,
 	DUE_BULK_END = 64,
+	DUE_RENEW = 128,
 };
 
 /* ---- jobs ---- */
@@ -199,7 +201,7 @@ static bool image_is_due(const struct collection *c, bool forced) REQUIRES(c->mu
 	uint64_t behind = c->changes - c->image_changes;
 	uint32_t worth = larger(IMAGE_CHANGES, c->live / 5);
 
-	if (!c->graph)
+	if (!c->graph || hnsw_lost(c->graph))
 		return false;
 	if (!c->has_image)
 		behind = c->changes + c->links;
@@ -234,6 +236,8 @@ static unsigned what_is_due(struct collection *c, bool forced)
 		due |= DUE_COMPACT;
 	if (image_is_due(c, forced))
 		due |= DUE_IMAGE;
+	if (c->graph && hnsw_lost(c->graph))
+		due |= DUE_RENEW;
 	if (c->removed)
 		due = 0;
 	mutex_unlock(&c->mu);
@@ -274,6 +278,8 @@ int maintain_locked(struct collection *c, bool forced, struct err *e)
 
 	if (due & DUE_DISCARD)
 		image_discard(c);
+	if (due & DUE_RENEW)
+		graph_renew(c);
 	if (due & DUE_PACK)
 		pack(c);
 	if (due & DUE_BULK_END)

@@ -237,6 +237,20 @@ static int graph_due(const struct collection *c) REQUIRES(c->mu)
 	return c->graph && n < FLAT_ROWS_MAX / 2 && !c->repairing ? -1 : 0;
 }
 
+void graph_renew(struct collection *c)
+{
+	rwlock_write(&c->lock);
+	mutex_lock(&c->mu);
+	if (c->graph && hnsw_lost(c->graph) && !c->removed) {
+		graph_drop(c);
+		c->rebuilding = graph_start(c, NULL) == 0; /* if not: as in graph_adjust */
+		backlog_recovered(c);
+	}
+	mutex_unlock(&c->mu);
+	rwlock_write_unlock(&c->lock);
+	background_link(c);
+}
+
 void graph_adjust(struct collection *c)
 {
 	int due;

@@ -275,6 +275,8 @@ long backlog_snapshot(struct collection *c, struct scratch *s);
  * locks.
  */
 void graph_adjust(struct collection *c);
+/* One that hnsw_lost says of that pages are missing is made anew, from all rows. No locks but maint. */
+void graph_renew(struct collection *c) REQUIRES(c->maint);
 /* An empty graph; queues all rows. */
 int graph_start(struct collection *c, struct err *e) REQUIRES(c->lock, c->mu);
 struct hnsw *graph_new(const struct collection *c, struct err *e); /* with room for rows.cap */

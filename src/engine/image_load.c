@@ -305,6 +305,8 @@ int image_load(struct collection *c, const struct store_collection *sc, uint64_t
 	if (rc < 0)
 		return rc;
 	rc = load(c, &l, sc, e);
+	if (sections_lost(l.r))
+		rc = refuse(e, "the disk cannot read all of it");
 	if (rc == 0)
 		*ret_seq = l.h->seq;
 	sections_close(l.r);

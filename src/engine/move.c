@@ -100,7 +100,11 @@ static bool worth_it(struct collection *c, uint64_t *ret_dead) REQUIRES(c->maint
 	if (store_segment_bytes(c->engine->store, c->cid, &file, &live, NULL) < 0 || file <= live)
 		return false;
 	*ret_dead = file - live;
-	return c->command || (file - live >= COMPACT_BYTES && file - live >= file / 2);
+	if (c->command)
+		return true;
+	/* with rows that cannot be read it would fail, again and again */
+	return file - live >= COMPACT_BYTES && file - live >= file / 2 &&
+	       store_lost_pages(c->engine->store, c->cid) == 0;
 }
 
 static void count_bytes(struct collection *c, uint64_t dead) REQUIRES(c->maint)

@@ -4,7 +4,8 @@
  * What is returned is what was stored: floats are read through a mapping, and a page of it may be
  * damaged on the disk, so the few rows of an answer are compared with their checksums. One that held
  * a moment ago is not compared again, one that did a minute ago is: its page may have been dropped
- * and read once more.
+ * and read once more. When a page turns out to be unreadable (base/mapped.h), all are compared again;
+ * when it is one of the graph's, the rows are scanned instead.
  *
  * Under the collection's lock for reading the hits are found and their IDs copied; what was
  * asked to be included is fetched from the store after it. Nothing is allocated for a plain
@@ -18,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/crc.h"
+#include "base/mapped.h"
 #include "base/mem.h"
 #include "engine/engine_impl.h"
 
@@ -85,19 +87,21 @@ static int engine_scratch_reserve(struct scratch *s, size_t k)
 
 #define CHECK_NS 60000000000ull
 
-/* Never 0. */
+/* Another one each minute, and when a page came to be unreadable. 0: one does just now. */
 static uint16_t check_time(void)
 {
-	return (uint16_t)(1 + clock_coarse_ns() / CHECK_NS % UINT16_MAX);
+	uint64_t epoch = mapped_epoch();
+
+	return epoch ? (uint16_t)(1 + (clock_coarse_ns() / CHECK_NS + epoch) % UINT16_MAX) : 0;
 }
 
-/* Whether its floats are those that were stored. */
+/* Whether its floats are those that were stored. now: check_time, after they were used. */
 static bool row_holds(const struct collection *c, uint32_t slot, uint16_t now)
 	REQUIRES_SHARED(c->lock)
 {
 	struct slot_info *si = &c->info[slot];
 
-	if (atomic_load_explicit(&si->checked, memory_order_relaxed) == now)
+	if (now && atomic_load_explicit(&si->checked, memory_order_relaxed) == now)
 		return true;
 	if (crc32c(0, rows_at(&c->rows, slot), c->rows.dim * sizeof(float)) != si->vcrc)
 		return false;
@@ -249,10 +253,10 @@ static long find(struct collection *c, const struct probe *p, struct want w, str
 		return 0;
 	if (engine_scratch_reserve(s, w.k) < 0)
 		return -ENOMEM;
-	if (c->graph && !w.exact) {
+	if (c->graph && !w.exact && !hnsw_lost(c->graph)) {
 		n = find_graph(c, p, w.k, w.ef, s);
 		/* Fewer than there are: the graph did not reach them among dead ones, or at all. */
-		if (n < 0 || (size_t)n == w.k)
+		if (n < 0 || ((size_t)n == w.k && !hnsw_lost(c->graph)))
 			return n;
 	}
 	s->plan.scanned += s->plan.rows;
@@ -332,6 +336,7 @@ static long search_locked(struct collection *c, const struct query *q, struct sc
                           bool *ret_damaged, struct err *e) REQUIRES_SHARED(c->lock)
 {
 	struct want w = { .exact = q->exact };
+	uint64_t epoch = mapped_epoch();
 	struct probe p;
 	uint32_t live;
 	long n;
@@ -350,6 +355,10 @@ static long search_locked(struct collection *c, const struct query *q, struct sc
 		.k = (uint32_t)w.k, .ef = (uint32_t)w.ef, .rows = live, .dim = c->rows.dim
 	};
 	n = find_whole(c, &p, w, live, s, ret_damaged);
+	if (n >= 0 && q->like && (!epoch || mapped_epoch() != epoch))
+		rc = probe_make(c, q, &p, e); /* whether that row still holds */
+	if (rc < 0)
+		return rc;
 	if (n > 0)
 		rc = take_ids(c, (size_t)n, s);
 	return n < 0 || rc < 0 ? err_nomem(e) : n;
@@ -413,7 +422,7 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 {
 	struct collection *c;
 	struct scratch *s;
-	bool damaged = false;
+	bool damaged = false, lost;
 	long n;
 	int rc = collection_enter(en, cid, &c, e);
 
@@ -426,9 +435,12 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 	}
 	rwlock_read(&c->lock);
 	n = search_locked(c, q, s, &damaged, e);
+	lost = c->graph && hnsw_lost(c->graph);
 	rwlock_read_unlock(&c->lock);
 	if (damaged && !atomic_exchange(&c->damage_told, true))
 		engine_tell(c, ENGINE_DAMAGED);
+	if (lost)
+		background_maintain(c);
 	a->plan = s->plan;
 	rc = n < 0 ? (int)n : answer(c, q, s, (size_t)n, a, e);
 	engine_scratch_put(en, s);

@@ -154,8 +154,12 @@ static int verify_memory(struct verifying *v, struct err *e)
 		rc = err_gone(e);
 	if (rc == 0)
 		verify_slots(c, v);
-	if (rc == 0 && c->graph)
+	if (rc == 0 && c->graph && hnsw_lost(c->graph)) {
+		v->report->disagreements++;
+		finding(v, "the disk cannot read the graph: it is made anew");
+	} else if (rc == 0 && c->graph) {
 		rc = verify_graph(c, v, e);
+	}
 	rwlock_read_unlock(&c->lock);
 	rwlock_write_unlock(&c->link_gate);
 	return rc;

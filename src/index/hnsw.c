@@ -105,6 +105,7 @@ struct hnsw *hnsw_new(const struct rows *rows, const struct hnsw_params *params,
 
 static void table_free(struct hnsw_table *t)
 {
+	mapped_unwatch(t->watch);
 	mem_map_free(t->at, t->bytes);
 }
 
@@ -163,6 +164,8 @@ static bool table_grow(struct hnsw_table *t, size_t n, size_t size)
 	if (!at)
 		return false;
 	mem_map_advise_large(at, bytes);
+	if (t->watch)
+		mapped_moved(t->watch, at);
 	t->at = at;
 	t->bytes = bytes;
 	return true;
@@ -240,6 +243,11 @@ bool hnsw_in_bulk(const struct hnsw *h)
 bool hnsw_has(const struct hnsw *h, uint32_t slot)
 {
 	return slot < h->cap && hnsw_height_of(h, slot) != 0;
+}
+
+bool hnsw_lost(const struct hnsw *h)
+{
+	return atomic_load_explicit(&h->lost, memory_order_acquire) > 0;
 }
 
 uint32_t hnsw_count(const struct hnsw *h)

@@ -93,6 +93,11 @@ int hnsw_search(const struct hnsw *h, const struct probe *q, size_t k, size_t ef
 
 bool hnsw_has(const struct hnsw *h, uint32_t slot); /* linked; Lock: reading */
 uint32_t hnsw_count(const struct hnsw *h);          /* linked slots, dead ones included; atomic */
+/*
+ * Whether the disk could not read pages of the image that the graph is a view of: it may lead to less
+ * than there is, or nowhere, and is to be made anew. Asked after a search it is right about that search.
+ */
+bool hnsw_lost(const struct hnsw *h);
 
 struct hnsw_memory {
 	size_t anonymous_bytes; /* memory of the graph's own */
@@ -126,7 +131,9 @@ int hnsw_repair(struct hnsw *h, uint32_t begin, uint32_t end, struct err *e);
  */
 void hnsw_remove(struct hnsw *h, void (*gone)(void *ctx, uint32_t slot), void *ctx);
 
-/* Image: sections of its own in w. Lock: writing, or reading with no insert and no repair under way. */
+/*
+ * Image: sections of its own in w. Lock: writing, or reading with no insert and no repair under way. -EIO: hnsw_lost.
+ */
 int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e);
 /*
  * From hostile bytes into a new graph (of the image's m; the seed is taken from it). -EILSEQ when

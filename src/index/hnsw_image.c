@@ -26,7 +26,8 @@
  *
  * Tables start on pages, and reading maps them: a private view of the file, so that pages which
  * nobody changes are the page cache's, and a graph of any size is there at once. The file may be
- * replaced or unlinked meanwhile, what is mapped stays.
+ * replaced or unlinked meanwhile, what is mapped stays. Levels are copied: a page that the disk cannot
+ * read once more becomes all ones, and of the tables these are the one that nobody could bear.
  *
  * Reading treats all of it as hostile: lengths are compared before tables are mapped, and then
  * hnsw_prove has to find the graph sound as a whole, which includes that every link is in range
@@ -96,6 +97,11 @@ static void list_parts(struct hnsw *h, uint32_t n, struct part ret[N_PARTS])
 	ret[5] = (struct part){ TAG_NORMS, &h->norms, n * hnsw_norm_bytes(h) };
 }
 
+static int err_lost(struct err *e)
+{
+	return err_set(e, -EIO, "the disk cannot read all of the image that the graph is of");
+}
+
 int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
 {
 	struct header header = { .version = VERSION, .m = h->m, .seed = h->seed };
@@ -114,6 +120,8 @@ int hnsw_save(const struct hnsw *h, struct sections_writer *w, struct err *e)
 		sections_align(w);
 		rc = sections_write(w, parts[i].tag, parts[i].table->at, parts[i].bytes);
 	}
+	if (hnsw_lost(h))
+		return err_lost(e); /* what was written is not what it was */
 	return rc < 0 ? err_set(e, rc, "writing the graph: %s", strerror(-rc)) : 0;
 }
 
@@ -141,13 +149,21 @@ static int read_header(const struct hnsw *h, const struct sections_reader *r, st
 	return 0;
 }
 
-static int map_part(const struct sections_reader *r, const struct part *part, struct err *e)
+static int map_part(struct hnsw *h, const struct sections_reader *r, const struct part *part,
+                    struct err *e)
 {
 	struct hnsw_table t = { .bytes = part->table->bytes };
 
-	t.at = sections_map(r, part->tag, &t.bytes, &t.file_bytes);
-	if (!t.at)
+	if (part->tag == TAG_LEVEL)
+		t.at = sections_copy(r, part->tag, &t.bytes);
+	else
+		t.at = sections_map(r, part->tag, &t.bytes, &t.file_bytes);
+	if (t.at && t.file_bytes)
+		t.watch = mapped_watch(t.at, t.file_bytes, MAPPED_PRIVATE, &h->lost);
+	if (!t.at || (t.file_bytes && !t.watch)) {
+		mem_map_free(t.at, t.bytes);
 		return err_nomem(e);
+	}
 	mem_map_free(part->table->at, part->table->bytes);
 	*part->table = t;
 	return 0;
@@ -171,7 +187,7 @@ static int map_parts(struct hnsw *h, const struct sections_reader *r, uint32_t n
 	}
 	for (unsigned i = 0; i < N_PARTS && rc == 0; i++) {
 		if (parts[i].bytes)
-			rc = map_part(r, &parts[i], e);
+			rc = map_part(h, r, &parts[i], e);
 	}
 	return rc;
 }
@@ -241,6 +257,8 @@ int hnsw_load(struct hnsw *h, const struct sections_reader *r, struct err *e)
 		rc = hnsw_prove(h, e);
 	if (rc == 0)
 		rc = sample_codes(h, header.n_slots, e);
+	if (hnsw_lost(h) || sections_lost(r))
+		rc = err_lost(e);
 	if (rc < 0)
 		forget_all(h);
 	return rc;

@@ -20,6 +20,7 @@
 #define RV_INDEX_HNSW_IMPL_H
 
 #include "base/lock.h"
+#include "base/mapped.h"
 #include "index/hnsw.h"
 #include "index/scratch.h"
 #include "vector/codes.h"
@@ -30,12 +31,15 @@
 
 /*
  * Memory that is mapped, grows in place and is zero where never written. After loading an image
- * its first file_bytes are a private view of that file: pages become memory when they change.
+ * its first file_bytes are a private view of that file: pages become memory when they change. A page
+ * of it that the disk cannot read any more becomes all ones (base/mapped.h): rows without links, no
+ * parents, no norms, which lead nobody anywhere. Heights would, so they are copied.
  */
 struct hnsw_table {
 	void *at;
 	size_t bytes;
 	size_t file_bytes;
+	struct mapped_range *watch; /* of these; NULL: none */
 };
 
 struct hnsw {
@@ -58,6 +62,7 @@ struct hnsw {
 
 	uint32_t entry;     /* atomic; where walks start, or ROW_NONE; set under raise */
 	uint32_t count;     /* atomic; linked slots */
+	_Atomic uint64_t lost; /* pages of the tables that could not be read */
 	struct mutex raise; /* held to become the entry point */
 	struct mutex tree;  /* held to give a node that has children another parent */
 	struct scratch_pool pool;

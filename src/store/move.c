@@ -5,7 +5,7 @@
  * Both read rows a few megabytes at a time, append them as extents, and change off and crc of
  * the rows in a transaction. Both run under the writer's lock, so no commit comes between a
  * row's reading and its change. Checksums are carried along, never computed anew: a damaged
- * vector stays one.
+ * vector stays one. What cannot be read at all ends a compaction: the old file may be its last copy.
  *
  * While a compaction commits, readers may see the old or the new generation in store.db; both
  * are in the collection's lists from before the COMMIT until after it.
@@ -120,6 +120,19 @@ static const float *row_floats(struct chunk *k, struct segment *from, const stru
 	return row->r.v;
 }
 
+/*
+ * Whether the floats that were copied last are what the file has. A flipped bit is, and is carried
+ * along; zeros in the place of a page that could not be read are not: the file has the only copy, if
+ * the disk gives it once more, and must stay.
+ */
+static bool copy_is_real(const struct chunk *k, const struct segment *from)
+{
+	const float *v = k->v + (k->n - 1) * k->dim;
+
+	return !from || !segment_lost(from) ||
+	       crc32c(0, v, k->dim * sizeof(float)) == k->vcrc[k->n - 1];
+}
+
 static int take_row(struct chunk *k, struct segment *from, sqlite3_stmt *st, struct err *e)
 {
 	const float *v = NULL;
@@ -130,7 +143,10 @@ static int take_row(struct chunk *k, struct segment *from, sqlite3_stmt *st, str
 	k->last = row.r.num;
 	if (v)
 		chunk_add(k, &row, v);
-	else if (!k->skip_damaged)
+	if (v && !copy_is_real(k, from))
+		return err_set(e, -EIO, "the vector of row %llu cannot be read from the disk",
+		               (unsigned long long)row.r.num);
+	if (!v && !k->skip_damaged)
 		return err_set(e, -EIO, "the stored row %llu is damaged",
 		               (unsigned long long)row.r.num);
 	return 0;

@@ -456,6 +456,19 @@ uint64_t store_mapped_bytes(struct store *s, uint32_t cid)
 	return bytes;
 }
 
+uint64_t store_lost_pages(struct store *s, uint32_t cid)
+{
+	struct coll *c = coll_find(s, cid);
+	uint64_t n;
+
+	if (!c)
+		return 0;
+	rwlock_read(&c->lock);
+	n = c->seg ? segment_lost(c->seg) : 0;
+	rwlock_read_unlock(&c->lock);
+	return n;
+}
+
 void store_drop_old_maps(struct store *s, uint32_t cid)
 {
 	struct coll *c = coll_find(s, cid);

@@ -93,6 +93,12 @@ static int insert_locked(struct segment *g, const struct window *w)
 	return 0;
 }
 
+static void window_free(struct window *w)
+{
+	mapped_unwatch(w->watch);
+	munmap(w->p, w->len);
+}
+
 static char *map_locked(struct segment *g, int fd, uint64_t off, uint64_t len)
 {
 	struct window w = { .start = off, .len = len < WINDOW_BYTES ? WINDOW_BYTES : len };
@@ -104,8 +110,9 @@ static char *map_locked(struct segment *g, int fd, uint64_t off, uint64_t len)
 	w.p = mmap(NULL, w.len, PROT_READ, MAP_SHARED, fd, (off_t)off);
 	if (w.p == MAP_FAILED)
 		return NULL;
-	if (insert_locked(g, &w) < 0) {
-		munmap(w.p, w.len);
+	w.watch = mapped_watch(w.p, w.len, MAPPED_READ, &g->lost);
+	if (!w.watch || insert_locked(g, &w) < 0) {
+		window_free(&w);
 		return NULL;
 	}
 	return w.p;
@@ -181,6 +188,19 @@ uint64_t segment_mapped_bytes(struct segment *g)
 	}
 	rwlock_read_unlock(&g->maps);
 	return bytes;
+}
+
+/* What cannot be mapped again, for want of memory, stays as it is. */
+static void map_again_locked(struct segment *g, int fd)
+{
+	atomic_store(&g->lost, 0);
+	for (size_t i = 0; i < g->n_windows; i++) {
+		const struct window *w = &g->windows[i];
+
+		if (mmap(w->p, w->len, PROT_READ, MAP_SHARED | MAP_FIXED, fd, (off_t)w->start) ==
+		    MAP_FAILED)
+			atomic_fetch_add(&g->lost, 1);
+	}
 }
 
 /* ---- opening ---- */
@@ -303,12 +323,29 @@ int segment_open(struct segment **ret, const char *dir, uint32_t cid, uint32_t g
 	return 0;
 }
 
+void segment_map_again(struct segment *g)
+{
+	char path[4096];
+	int fd;
+
+	if (!segment_lost(g))
+		return;
+	segment_path(g->dir, g->cid, g->gen, path, sizeof(path));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return; /* of a generation that is gone: what was read is all there is */
+	rwlock_write(&g->maps);
+	map_again_locked(g, fd);
+	rwlock_write_unlock(&g->maps);
+	close(fd);
+}
+
 void segment_free(struct segment *g)
 {
 	if (!g)
 		return;
 	for (size_t i = 0; i < g->n_windows; i++)
-		munmap(g->windows[i].p, g->windows[i].len);
+		window_free(&g->windows[i]);
 	if (g->fd >= 0)
 		close(g->fd);
 	mem_free(g->windows);

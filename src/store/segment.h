@@ -5,7 +5,9 @@
  *
  * Written only at its end; a block's place is reserved under a lock and filled outside of it,
  * so batches that arrive at once interleave. Floats are read through shared mappings, which
- * stay where they are until segment_free(). All functions may be called from any thread.
+ * stay where they are until segment_free(); a page of them that the disk cannot read becomes
+ * zeros (base/mapped.h), which no checksum of a row agrees with. All functions may be called from
+ * any thread.
  * docs/FORMAT.md has the bytes.
  */
 #ifndef RV_STORE_SEGMENT_H
@@ -15,6 +17,7 @@
 
 #include "base/err.h"
 #include "base/lock.h"
+#include "base/mapped.h"
 #include "store/store.h"
 
 #define SEGMENT_PAGE    4096
@@ -38,6 +41,7 @@ struct window {
 	uint64_t start;
 	uint64_t len;
 	char *p;
+	struct mapped_range *watch;
 };
 
 struct segment {
@@ -50,6 +54,7 @@ struct segment {
 	int fd;                   /* space; -1 until the first append or after the open */
 	_Atomic uint64_t end;     /* written under space: where the next block goes */
 	_Atomic uint64_t written; /* up to here the file has bytes, so a mapping can be touched */
+	_Atomic uint64_t lost;    /* pages that could not be read and are zeros in the mapping */
 	struct rwlock maps;
 	struct window *windows; /* maps; by start, a later start has a later end */
 	size_t n_windows;       /* maps */
@@ -94,6 +99,15 @@ const float *segment_floats(struct segment *g, uint64_t off, uint32_t dim);
 const char *segment_mapped(struct segment *g, uint64_t off, uint64_t *ret_bytes);
 
 uint64_t segment_mapped_bytes(struct segment *g); /* without what reaches beyond the file */
+
+/* Pages that could not be read and are zeros where they are mapped. Before the zeros are seen. */
+static inline uint64_t segment_lost(const struct segment *g)
+{
+	return atomic_load(&g->lost);
+}
+
+/* Maps these anew, so that the disk is asked once more. Who reads them meanwhile may. */
+void segment_map_again(struct segment *g);
 
 /* How many rows the extent at off has; -EIO when there is none of this batch and dimension. */
 long segment_extent_rows(struct segment *g, uint64_t off, uint64_t batch, uint32_t dim,

@@ -174,6 +174,11 @@ const float *store_floats(struct store *s, uint32_t cid, uint64_t off, uint32_t 
 const char *store_mapped(struct store *s, uint32_t cid, uint64_t off, uint64_t *ret_bytes);
 
 uint64_t store_mapped_bytes(struct store *s, uint32_t cid); /* of its segments, old ones too */
+/*
+ * Pages of the segment that the disk could not read since they were mapped or store_verify looked at
+ * them last: rows there do not hold.
+ */
+uint64_t store_lost_pages(struct store *s, uint32_t cid);
 
 /*
  * Moves up to max_rows inline rows into the segment. moved is called for each after the

@@ -9,7 +9,8 @@
  *
  * Rows are read some hundred at a time, so that no long transaction keeps the WAL from being
  * checkpointed; the generation of the segment is read in the same transaction, and a compaction
- * in between only makes the map of extents be drawn anew.
+ * in between only makes the map of extents be drawn anew. So does a row outside of all extents, once
+ * a transaction: what a transaction sees was whole in the segment before it began.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -34,6 +35,7 @@ struct verify {
 	struct store_report *ret;
 	struct verify_watch watch;
 	uint64_t last; /* number of the last row seen */
+	bool drawn;    /* the map is of after the beginning of this read transaction */
 	bool stopped;
 };
 
@@ -128,6 +130,7 @@ static uint64_t segment_end(struct verify *x)
 
 static int draw(struct verify *x, struct err *e)
 {
+	x->drawn = true;
 	return seg_map_draw(&x->map, segment_end(x), e);
 }
 
@@ -182,7 +185,7 @@ static int check_floats(struct verify *x, const struct row *row, struct err *e)
 
 	if (row->r.off != STORE_INLINE) {
 		extent = seg_map_find(&x->map, row->r.off, x->dim);
-		if (!extent) {
+		if (!extent && !x->drawn) {
 			rc = draw(x, e); /* it may be newer than the map */
 			if (rc < 0)
 				return rc;
@@ -230,9 +233,11 @@ static int check_some(struct verify *x, struct err *e)
 	int64_t gen = 0;
 	sqlite3_stmt *st = NULL;
 	int n = 0;
-	int rc = sql_number(&x->db, &gen, e, "SELECT gen FROM collections WHERE cid = ?", "i",
-	                    I(x->c->cid));
+	int rc;
 
+	x->drawn = false;
+	rc = sql_number(&x->db, &gen, e, "SELECT gen FROM collections WHERE cid = ?", "i",
+	                I(x->c->cid));
 	if (rc == -ENOENT)
 		return err_set(e, -ENODEV, "the collection is gone");
 	if (rc == 0 && gen != x->map.gen)
@@ -325,10 +330,22 @@ static int check_state(struct verify *x, struct err *e)
 	return 0;
 }
 
+/* What the disk could not read once is asked for again: this looks at the file, so may they all. */
+static void map_again(struct coll *c)
+{
+	rwlock_read(&c->lock);
+	if (c->seg)
+		segment_map_again(c->seg);
+	for (struct segment *g = c->old; g; g = g->older)
+		segment_map_again(g);
+	rwlock_read_unlock(&c->lock);
+}
+
 static int check_all(struct verify *x, struct err *e)
 {
 	int rc = check_pages(x, e);
 
+	map_again(x->c);
 	if (rc == 0)
 		rc = check_state(x, e);
 	check_losses(x);

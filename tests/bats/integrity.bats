@@ -145,6 +145,61 @@ nonsense"
     assert_equal "$(value integrity state)" healthy
 }
 
+@test "a page that cannot be read costs its own rows and no server, and a mended disk is asked again by a verification" {
+    vectors 2500 64 | put ingest/a
+    cd /
+    remount
+    cd "$T"
+    cp -r vectors "$BATS_TEST_TMPDIR/before"
+    server=$(server_pid)
+    segment=$(ls "$DATA"/stores/*/*.vectors.* | head -n 1)
+    cp "$segment" "$BATS_TEST_TMPDIR/segment"
+    truncate -s $((4096 * 80)) "$segment" # what is mapped behind that is SIGBUS, as on a bad sector
+    for exact in 0 1; do
+        write query "exact=$exact k=2500 $(vectors 101 64 | sed -n 's/^v100\t//p')"
+        [ "$(wc -l < results)" -gt 1000 ]
+        [ "$(wc -l < results)" -lt 1500 ]
+        grep -q '^v100[^0-9]' results
+        run ! grep -q '^v2400[^0-9]' results
+    done
+    cat vectors/v100 > /dev/null
+    run cat vectors/v2400
+    assert_output --partial "Input/output error"
+    timeout 10 grep -m1 damaged events
+    echo "$(vectors 1 64 | sed 's/^v0/new/')" > ingest/new
+    cat vectors/new > /dev/null
+    verify .
+    assert_equal "$(value integrity state)" damaged
+    assert_equal "$(server_pid)" "$server"
+    dd if="$BATS_TEST_TMPDIR/segment" of="$segment" conv=notrunc status=none
+    verify .
+    assert_equal "$(value integrity state)" healthy
+    rm vectors/new
+    diff -r vectors "$BATS_TEST_TMPDIR/before"
+}
+
+@test "a graph whose image cannot be read any more is made anew beside searches" {
+    vectors 6000 64 | put ingest/a
+    poll 60 grep -q "^index_backlog 0" stats
+    cd /
+    remount
+    cd "$T"
+    server=$(server_pid)
+    truncate -s 8192 "$DATA"/stores/*/*.graph
+    for i in 1 7 77 777 5999; do
+        write query "k=1 like=v$i"
+        assert_equal "$(cut -f 1 results)" "v$i"
+    done
+    timeout 60 grep -m1 rebuilt events
+    for i in 1 7 77 777 5999; do
+        write query "k=1 ef=200 like=v$i"
+        assert_equal "$(cut -f 1 results)" "v$i"
+    done
+    verify .
+    assert_equal "$(value integrity state)" healthy
+    assert_equal "$(server_pid)" "$server"
+}
+
 @test "commits that the log lost are told before anybody verifies" {
     cd /
     remount supervise=off

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/mapped.h"
+
 #define N   500
 #define DIM 4
 
@@ -179,6 +181,47 @@ static void changes_after_mapping(void **state)
 	assert_recall(&f, 0.9);
 	assert_int_equal(hnsw_count(first), MANY);
 	hnsw_free(first);
+	fx_release(&f);
+}
+
+/* A disk that cannot read the file once more: no such graph is taken, or saved. */
+static void pages_that_are_lost(void **state)
+{
+	struct fixture f = fx_new(t_seed(), MANY, DIM, METRIC_L2);
+	struct sections_writer *w;
+	struct sections_reader *r;
+	struct hnsw *h;
+	struct hit hits[10];
+	struct probe q;
+	int rc;
+
+	(void)state;
+	f.quantization = HNSW_4BIT;
+	fx_start(&f, 4);
+	fx_add_clustered(&f, 0, MANY);
+	mapped_guard();
+	save(f.h);
+	T_OK(sections_open(path, &r, NULL));
+	T_OK(truncate(path, 1 << 16));
+	h = fx_new_graph(&f, 4);
+	assert_true(hnsw_load(h, r, NULL) < 0);
+	sections_close(r);
+	hnsw_free(h);
+
+	save(f.h);
+	h = load(&f, 4, &rc);
+	T_OK(rc);
+	assert_false(hnsw_lost(h));
+	T_OK(truncate(path, 1 << 16));
+	for (uint32_t slot = 0; slot < f.rows.n; slot += 10) {
+		probe_init(&q, &f.rows, fx_vector(&f, slot));
+		assert_true(hnsw_search(h, &q, 10, 10, NULL, NULL, hits) <= 10);
+	}
+	assert_true(hnsw_lost(h));
+	T_OK(sections_create(path, &w, NULL));
+	T_ERR(hnsw_save(h, w, NULL), EIO);
+	sections_abort(w);
+	hnsw_free(h);
 	fx_release(&f);
 }
 
@@ -510,6 +553,7 @@ int main(void)
 		cmocka_unit_test(random_words),
 		cmocka_unit_test(damaged_files),
 		cmocka_unit_test(changes_after_mapping),
+		cmocka_unit_test(pages_that_are_lost),
 		cmocka_unit_test(codes_come_back),
 		cmocka_unit_test(codes_that_do_not_fit),
 	};
