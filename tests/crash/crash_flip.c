@@ -339,7 +339,7 @@ static enum verdict flip(struct file *f, size_t at, uint8_t mask)
 		copy_file(&files[i], &files[i] == f ? (long)at : -1, mask);
 	pid = fork();
 	if (pid == 0) {
-		alarm(60);
+		alarm(world_patience(60));
 		_exit((int)judge());
 	}
 	waitpid(pid, &status, 0);

@@ -191,7 +191,7 @@ static void compare(uint64_t random)
 	struct err e = { 0 };
 	struct opened o;
 
-	alarm(CHECK_SECONDS);
+	alarm(world_patience(CHECK_SECONDS));
 	if (open_all(&o, &e) < 0)
 		die("open", e.code, &e);
 	for (int i = 0; i < WRITERS; i++)

@@ -220,7 +220,7 @@ static void compare(const char *data, size_t n)
 	long last = step_at(n, &under_way);
 	int rc;
 
-	alarm(CHECK_SECONDS);
+	alarm(world_patience(CHECK_SECONDS));
 	rc = open_all(&o, data, &e);
 	if (rc == 0)
 		rc = loose ? compare_loose(o.ts, last, under_way, &e)

@@ -2,6 +2,7 @@
  * world.c: the model: what operations there are, and what they change.
  */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "tests/crash/world_impl.h"
 
@@ -12,6 +13,14 @@ uint64_t world_random(uint64_t *state)
 	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
 	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
 	return x ^ x >> 31;
+}
+
+unsigned world_patience(unsigned seconds)
+{
+	const char *slower = getenv("RV_SLOWER");
+	long times = slower ? strtol(slower, NULL, 10) : 1;
+
+	return times > 1 ? seconds * (unsigned)times : seconds;
 }
 
 static uint32_t below(uint64_t *random, uint32_t n)

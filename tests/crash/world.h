@@ -75,6 +75,8 @@ struct op {
 };
 
 uint64_t world_random(uint64_t *state);
+/* RV_SLOWER times as long, for deadlines that catch what hangs: on a processor that others have first. */
+unsigned world_patience(unsigned seconds);
 
 void op_make(struct world *w, uint64_t *random, struct op *ret);
 /* kind: this one, if it is possible now; false. */
