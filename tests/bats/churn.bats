@@ -34,9 +34,10 @@ keeps_recall() { # EF LOSS < out
             # 3,000 neighbours are off by some 0.003 of chance
             keeps_recall 20 0.015 < out || fail "$metric $kind: $(cat out)"
             keeps_recall 64 0.008 < out || fail "$metric $kind: $(cat out)"
-            run awk '$1 ~ /^[0-3]$/ && NF == 8 { print $1, $4, $5, $6 + $7 + $8
+            # a sanitizer keeps memory of its own, and what was freed
+            run awk -v sanitized="$((${RV_SLOWER:-1} > 1))" '$1 ~ /^[0-3]$/ && NF == 8 { print $1, $4, $5, $6 + $7 + $8
                          if ($1 == 1) first = $3
-                         if ($1 > 1 && $3 > 1.05 * first) print "grows", $3 }' out
+                         if ($1 > 1 && $3 > 1.05 * first && !sanitized) print "grows", $3 }' out
             assert_output "$(printf '%s 4000 4000 0\n' 0 1 2 3)"
         done
     done
