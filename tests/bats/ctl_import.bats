@@ -182,7 +182,7 @@ begin_import() { # FILE
     tenant t
     cd "$T"
     rows a.npy 500
-    echo "max_write_rate 400" > "$MNT/tenants/t/quota"
+    echo "max_write_rate $((400 / ${RV_SLOWER:-1}))" > "$MNT/tenants/t/quota" # it must be quicker than that
     run "$CTL" import -q a.npy "$MNT/tenants/t"
     assert_success
     assert_equal "$(value "$MNT/tenants/t/stats" vectors)" 500
@@ -309,7 +309,7 @@ begin_import() { # FILE
     tenant t
     cd "$T"
     rows a.fvecs 20000
-    run timeout -k 1 60 script -qec "stty cols 200; '$CTL' import --batch 100 a.fvecs '$MNT/tenants/t'" /dev/null
+    run timeout -k 1 $((60 * ${RV_SLOWER:-1})) script -qec "stty cols 200; '$CTL' import --batch 100 a.fvecs '$MNT/tenants/t'" /dev/null
     assert_success
     assert_output --regexp 'importing  \[[#.]+\] +[0-9]+%  [0-9]+ vectors, [0-9]+ vectors/s, 0:00:[0-9]+ left'
     assert_output --regexp 'a.fvecs: 20000 vectors in'

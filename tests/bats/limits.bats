@@ -178,6 +178,14 @@ for i in range(15): os.write(fd, b"1 2 3\n")
     assert_equal "$(value stats rejected_max_concurrent)" 1
 }
 
+ask_many() { # whether one is refused
+    exec 4<> query
+    for _ in $(seq 20); do
+        echo "1 2 3" >&4 || return 0
+    done
+    return 1
+}
+
 @test "a further collection waits by its own config, the rate is the tenant's" {
     mkdir collections/c
     echo "1 2 3" > collections/c/ingest/x
@@ -185,7 +193,8 @@ for i in range(15): os.write(fd, b"1 2 3\n")
     write collections/c/config "on_limit wait"
     run ask 5 collections/c/query
     assert_output 5
-    run write query "1 2 3"
+    run poll 10 ask_many # more in a second than the rate
+    assert_success
     assert_output --partial "Resource temporarily unavailable"
 }
 
