@@ -190,7 +190,7 @@ $(FUZZ:%=$(BUILD)/tests/fuzz/%): $(BUILD)/tests/fuzz/%: $(BUILD)/faults/tests/fu
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,address,undefined $(LDFLAGS) -o $@ $^ $(PKG_LIBS) $(RV_LDLIBS)
 
-check-disk: all ## a real small filesystem that is full, and one whose disk fails (root, loop devices)
+check-disk: all ## a real small filesystem that is full, one whose disk fails, one that cannot be read (root, loop devices)
 	@tests/crash/disk.py $(abspath $(BIN))
 
 MINUTES ?= 2
