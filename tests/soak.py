@@ -157,7 +157,7 @@ def main():
     t = a.mount + "/tenants/soak"
     os.mkdir(t)
     stop, out, samples = Event(), Queue(), []
-    clients = [Process(target=run, args=(f, stop, out, t, i)) for i, f in enumerate(CLIENTS)]
+    clients = [Process(target=run, args=(f, stop, out, t, i), daemon=True) for i, f in enumerate(CLIENTS)]
     pid = server(a.mount)
     for c in clients:
         c.start()
@@ -166,7 +166,7 @@ def main():
         time.sleep(min(1, a.minutes * 60 / 60))
         samples.append(sample(pid))
     stop.set()
-    found = [out.get(timeout=120) for _ in clients]
+    found = [out.get(timeout=120 * int(os.environ.get("RV_SLOWER", 1))) for _ in clients]
     if a.samples:
         with open(a.samples, "w") as f:
             f.writelines("\t".join(map(str, s)) + "\n" for s in samples)

@@ -208,12 +208,12 @@ def main():
     prepare(t, a.vectors, a.dimension)
     stop, out = Event(), Queue()
     chosen = [f for f in CLIENTS if f.__name__ in a.clients.split(",")]
-    clients = [Process(target=run_client, args=(f, stop, out, t, 100 + i, a.dimension)) for i, f in enumerate(chosen)]
+    clients = [Process(target=run_client, args=(f, stop, out, t, 100 + i, a.dimension), daemon=True) for i, f in enumerate(chosen)]
     for c in clients:
         c.start()
     kill_all_the_time(a.mount, a.kills, a.every, getattr(signal, "SIG" + a.signal))
     stop.set()
-    found = [out.get(timeout=120) for _ in clients]
+    found = [out.get(timeout=120 * int(os.environ.get("RV_SLOWER", 1))) for _ in clients]
     wrong = [f"{f[0]}: {w}" for f in found for w in f[3][:3]]
     there = check(t, found, wrong)
     print(f"restarts {stat_of(a.mount, 'restarts')}\ncalls {sum(f[1] for f in found)}\nacknowledged_vectors {len(there)}")

@@ -165,7 +165,7 @@ nonsense"
     cat vectors/v100 > /dev/null
     run cat vectors/v2400
     assert_output --partial "Input/output error"
-    timeout 10 grep -m1 damaged events
+    timeout $((10 * ${RV_SLOWER:-1})) grep -m1 damaged events
     echo "$(vectors 1 64 | sed 's/^v0/new/')" > ingest/new
     cat vectors/new > /dev/null
     verify .
@@ -190,7 +190,7 @@ nonsense"
         write query "k=1 like=v$i"
         assert_equal "$(cut -f 1 results)" "v$i"
     done
-    timeout 60 grep -m1 rebuilt events
+    timeout $((60 * ${RV_SLOWER:-1})) grep -m1 rebuilt events
     for i in 1 7 77 777 5999; do
         write query "k=1 ef=200 like=v$i"
         assert_equal "$(cut -f 1 results)" "v$i"
