@@ -113,6 +113,20 @@ static int check_place(const char *path, struct err *e)
 	return err_set(e, -EILSEQ, "registry.db is missing or empty");
 }
 
+/* Owners and names are nobody else's; one that was made before may be as SQLite makes them. */
+static int make_private(const char *path, struct err *e)
+{
+	static const char *const suffixes[] = { "", "-wal", "-shm" };
+	char name[4096];
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		snprintf(name, sizeof(name), "%s%s", path, suffixes[i]);
+		if (chmod(name, 0600) < 0 && errno != ENOENT)
+			return err_set(e, -errno, "the mode of %s: %s", name, strerror(errno));
+	}
+	return 0;
+}
+
 static int open_db(struct registry_db *r, const char *path, struct err *e)
 {
 	char wal[4096];
@@ -121,6 +135,8 @@ static int open_db(struct registry_db *r, const char *path, struct err *e)
 
 	if (!r->read_only) {
 		rc = check_place(path, e);
+		if (rc == 0)
+			rc = make_private(path, e);
 		return rc < 0 ? rc : sql_open(&r->db, path, SQL_CREATE, e);
 	}
 	if (stat(path, &st) < 0)

@@ -7,9 +7,11 @@
 #include "store/sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 /*
  * What errno a failed write met; sqlite3_system_errno() has whatever errno was later. ENOSPC
@@ -123,11 +125,25 @@ static char *immutable_uri(const char *path)
 	return sqlite3_str_finish(b);
 }
 
+/*
+ * What is in a database is its owner's, whatever the umask says, and SQLite gives the files beside it
+ * the database's mode. Closing one that is open elsewhere would let go of its locks: this one is new.
+ */
+static void create_private(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd >= 0)
+		close(fd);
+}
+
 static int open_path(struct sql *s, const char *path, enum sql_open how)
 {
 	char *uri = NULL;
 	int rc;
 
+	if (how == SQL_CREATE)
+		create_private(path);
 	if (how == SQL_IMMUTABLE) {
 		uri = immutable_uri(path);
 		if (!uri)

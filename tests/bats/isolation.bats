@@ -520,11 +520,15 @@ except OSError:
 END
     assert_success
     assert_output ""
-    # whatever mode DATA is given later, what is in it is its owner's
-    chmod 755 "$BATS_TEST_TMPDIR" "$DATA"
-    run as_user $BOB find "$DATA" -type f -readable
-    refute_output --partial "$DATA/"
-    chmod 700 "$DATA"
+    # whatever mode DATA has, what is in it is its owner's
+    assert_file_exists "$DATA/registry.db-wal"
+    run find "$DATA" -mindepth 1 -perm /077
+    assert_output ""
+    umount_fs
+    chmod 644 "$DATA/registry.db" # as versions before made it
+    mount_fs allow_other
+    run find "$DATA" -mindepth 1 -perm /077
+    assert_output ""
 }
 
 # What can be found out from inside a mount of bob's directory, the whole being out of sight.
