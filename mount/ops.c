@@ -454,8 +454,9 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fus
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
+	struct caller who = caller_of(req);
 	struct statvfs st;
-	int rc = tree_statfs(tree_of(req), ino, &st);
+	int rc = tree_statfs(tree_of(req), &who, ino, &st);
 
 	if (rc < 0)
 		reply(req, __func__, rc);

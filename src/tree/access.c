@@ -178,3 +178,11 @@ int access_check(struct tree *t, const struct caller *who, struct handle *h,
 		h->kept->owners_seen = changes;
 	return rc;
 }
+
+bool access_may_look(struct tree *t, const struct caller *who, uint32_t tenant)
+{
+	const struct user u = { who->uid, who->gid, who->tid };
+
+	return may_use(t, &u, (struct node){ NODE_TENANT, tenant, 0 }, MAY_ENTER) &&
+	       may_use(t, &u, (struct node){ NODE_STATS, tenant, 0 }, MAY_READ);
+}

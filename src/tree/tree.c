@@ -613,8 +613,12 @@ void tree_release(struct tree *t, uint64_t handle)
 
 #define STATFS_BLOCK 4096u
 
-/* Below a tenant with limits, its limits are what is full or free. */
-static void limit_statfs(struct tree *t, struct node n, struct statvfs *st)
+/*
+ * Below a tenant with limits, its limits are what is full or free: for whoever may read its figures,
+ * because statfs works on any name that can be said, and the kernel asks no permission.
+ */
+static void limit_statfs(struct tree *t, const struct caller *who, struct node n,
+                         struct statvfs *st)
 {
 	uint64_t vectors, bytes, max_bytes, max_vectors;
 	struct tenant_info info;
@@ -622,7 +626,7 @@ static void limit_statfs(struct tree *t, struct node n, struct statvfs *st)
 	uint32_t tenant, collections;
 
 	if (tenants_of_collection(t->tenants, n.number, &tenant) < 0 ||
-	    tenants_info(t->tenants, tenant, &info) < 0 ||
+	    !access_may_look(t, who, tenant) || tenants_info(t->tenants, tenant, &info) < 0 ||
 	    tenant_enter(t->tenants, tenant, TENANT_LOOK, &in, NULL) < 0)
 		return;
 	engine_usage(in.engine, &vectors, &bytes, &collections);
@@ -641,7 +645,7 @@ static void limit_statfs(struct tree *t, struct node n, struct statvfs *st)
 	}
 }
 
-int tree_statfs(struct tree *t, uint64_t number, struct statvfs *ret)
+int tree_statfs(struct tree *t, const struct caller *who, uint64_t number, struct statvfs *ret)
 {
 	struct node n;
 
@@ -649,6 +653,6 @@ int tree_statfs(struct tree *t, uint64_t number, struct statvfs *ret)
 		return -errno;
 	ret->f_namemax = LIMIT_ID;
 	if (node_decode(number, &n) && n.number)
-		limit_statfs(t, n, ret);
+		limit_statfs(t, who, n, ret);
 	return 0;
 }

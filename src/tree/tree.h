@@ -120,7 +120,7 @@ int tree_readdir(struct tree *t, const struct caller *who, uint64_t handle, uint
                  int (*add)(void *ctx, const struct tree_dirent *d), void *ctx);
 void tree_releasedir(struct tree *t, uint64_t handle);
 
-int tree_statfs(struct tree *t, uint64_t node, struct statvfs *ret);
+int tree_statfs(struct tree *t, const struct caller *who, uint64_t node, struct statvfs *ret);
 
 /*
  * Extended attributes: user.KEY of files in vectors/ is the metadata; all else is -ENODATA

@@ -73,6 +73,56 @@ END
     assert_output ""
 }
 
+@test "a tenant's directory itself, which others can name: nothing shows what is in it, how much, when or up to what" {
+    outside() {
+        python_as $BOB "$T/alice" << 'END'
+import ctypes, os, sys
+p = sys.argv[1]
+libc = ctypes.CDLL(None, use_errno=True)
+def by_handle(p):
+    handle, mount = ctypes.create_string_buffer(bytes((128, 0, 0, 0)) + bytes(132)), ctypes.c_int()
+    if libc.name_to_handle_at(-100, p.encode(), handle, ctypes.byref(mount), 0) == 0:
+        fd = os.open(os.path.dirname(p), os.O_PATH)
+        if libc.open_by_handle_at(fd, handle, os.O_RDONLY) >= 0:
+            return "opened"
+    raise OSError(ctypes.get_errno(), "Permission denied")
+def limits(st):
+    top = os.statvfs(os.path.dirname(os.path.dirname(p)))
+    return "disk" if (st.f_blocks, st.f_frsize, st.f_namemax) == (top.f_blocks, top.f_frsize, top.f_namemax) else st
+calls = {
+    "stat": os.stat, "lstat": os.lstat, "statvfs": lambda p: limits(os.statvfs(p)),
+    "path": lambda p: os.fstat(os.open(p, os.O_PATH)), "pathvfs": lambda p: limits(os.fstatvfs(os.open(p, os.O_PATH))),
+    "listxattr": os.listxattr, "getxattr": lambda p: os.getxattr(p, "user.k"), "handle": by_handle,
+    "open": lambda p: os.open(p, os.O_RDONLY), "listdir": os.listdir, "chdir": os.chdir, "utime": os.utime,
+    "chmod": lambda p: os.chmod(p, 0o777), "chown": lambda p: os.chown(p, 12002, 12002), "rmdir": os.rmdir, "mkdir": os.mkdir,
+    "rename": lambda p: os.rename(p, p + "x"), "under": lambda p: os.rename(p, os.path.join(os.path.dirname(p), "bob/x")),
+    "setxattr": lambda p: os.setxattr(p, "user.k", b"v"), "symlink": lambda p: os.symlink("x", p), "unlink": os.unlink,
+}
+for name, call in calls.items():
+    try:
+        print(name, call(p))
+    except OSError as e:
+        print(name, e.strerror)
+END
+    }
+    remount allow_other
+    files=$(ls "/proc/$(server_pid)/fd" | wc -l)
+    outside > "$BATS_TEST_TMPDIR/before"
+    assert_equal "$(ls "/proc/$(server_pid)/fd" | wc -l)" "$files" # nothing was opened for it
+    assert_equal "$(grep -cE '(stat|lstat|path) os.stat_result' "$BATS_TEST_TMPDIR/before")" 3
+    assert_equal "$(sed -nE "s/^(statvfs|pathvfs|listxattr) //p" "$BATS_TEST_TMPDIR/before" | xargs)" "disk disk []"
+    run grep -vE "^(stat|lstat|statvfs|path|pathvfs|listxattr) |Permission denied$|not permitted$|No data available$|File exists$|Is a directory$" \
+        "$BATS_TEST_TMPDIR/before"
+    assert_output ""
+    echo "max_bytes 40960
+max_vectors 4711" > "$T/alice/quota"
+    as_user $ALICE bash -c "echo '1 1' > $T/alice/ingest/more; mkdir $T/alice/collections/more; echo '1 1' > $T/alice/query"
+    assert_equal "$(as_user $ALICE stat -f -c %c "$T/alice")" 4711
+    outside > "$BATS_TEST_TMPDIR/after"
+    run diff "$BATS_TEST_TMPDIR/before" "$BATS_TEST_TMPDIR/after"
+    assert_output ""
+}
+
 @test "names: nothing lists them, and one that is not there is told from one that is by its being taken alone" {
     must_fail "Permission denied" as_user $BOB ls "$T"
     run as_user $BOB find "$MNT" -name 'alice*'
@@ -489,9 +539,9 @@ other_server() { # PID
 }
 
 @test "/proc and DATA: of the daemon another user sees its name and arguments alone" {
-    run python_as $BOB "$(server_pid)" "$(daemon_pid)" "$DATA" << 'END'
+    run python_as $BOB "$(server_pid)" "$(daemon_pid)" << 'END'
 import os, sys
-for pid in sys.argv[1:3]:
+for pid in sys.argv[1:]:
     for name in ("fd", "map_files", "task/%s/fd" % pid, "fdinfo"):
         try:
             if os.listdir(f"/proc/{pid}/{name}"):
@@ -513,13 +563,10 @@ for pid in sys.argv[1:3]:
 for f in ("/proc/mounts", "/proc/locks", "/proc/net/unix"):
     if "alice" in open(f).read():
         print(f)
-try:
-    print(os.listdir(sys.argv[3]))
-except OSError:
-    pass
 END
     assert_success
     assert_output ""
+    assert_equal "$(stat -c %a "$DATA")" 700
     # whatever mode DATA has, what is in it is its owner's
     assert_file_exists "$DATA/registry.db-wal"
     run find "$DATA" -mindepth 1 -perm /077

@@ -227,7 +227,7 @@ static void do_look(struct play *p, struct input *in)
 	unsigned slot, what = input_u8(in) & 31;
 
 	tree_getattr(p->w.tree, &p->w.who, node, &e);
-	tree_statfs(p->w.tree, node, &sv);
+	tree_statfs(p->w.tree, &p->w.who, node, &sv);
 	to.st_size = (off_t)(input_odd(in) & INT64_MAX);
 	if (input_u8(in) & 1)
 		h = pick_handle(p, in, &slot);
