@@ -179,6 +179,13 @@ int access_check(struct tree *t, const struct caller *who, struct handle *h,
 	return rc;
 }
 
+bool access_may_read(const struct caller *who, const struct stat *st)
+{
+	const struct user u = { who->uid, who->gid, who->tid };
+
+	return (st->st_mode & 0444) == 0444 || may(&u, st, MAY_READ);
+}
+
 bool access_may_look(struct tree *t, const struct caller *who, uint32_t tenant)
 {
 	const struct user u = { who->uid, who->gid, who->tid };

@@ -23,6 +23,8 @@ void access_changed(struct tree *t, struct node n);
  */
 int access_check(struct tree *t, const struct caller *who, struct handle *h,
                  const struct inside *in, struct err *e);
+/* Whether who may read what has that owner and mode. */
+bool access_may_read(const struct caller *who, const struct stat *st);
 /* Whether who may read the tenant's figures: for calls of which the kernel asks no permission. */
 bool access_may_look(struct tree *t, const struct caller *who, uint32_t tenant);
 

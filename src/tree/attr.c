@@ -17,6 +17,7 @@
 #define STATIC_TIMEOUT 3600.0 /* names that only change through this kernel */
 #define CALLER_TIMEOUT                                                                             \
 	1.0 /* files that every caller has of its own: each walk looks them up anyway */
+#define BLOCK     4096
 #define MODE_BITS (01777 | S_ISGID)
 
 /* The bits of a file or directory inside a directory of mode dir. */
@@ -171,9 +172,19 @@ static int fill_size(struct tree *t, const struct caller *who, struct node n, st
 	if (ops && rc == 0)
 		snapshots_told(t->snapshots, node_encode(n), size);
 	st->st_size = (off_t)size;
-	st->st_blksize = 4096;
 	st->st_blocks = (blkcnt_t)((size + 511) / 512);
 	return rc;
+}
+
+/*
+ * stat of what stands at the top and in shared/ works for everybody, and the size of audit, stats or an
+ * export counts what others do. Below a tenant only those get who may enter it.
+ */
+static bool hides_size(const struct tree *t, const struct caller *who, struct node n,
+                       const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && (n.number == 0 || is_shared(t, n)) &&
+	       !access_may_read(who, st);
 }
 
 static void fill_times(struct tree_entry *ret, struct node n, uint64_t created_ns)
@@ -221,7 +232,8 @@ int attr_entry(struct tree *t, const struct caller *who, struct node n, struct t
 		1; /* also of directories: "not counted", so that find looks into each */
 	fill_owner(t, n, &owner, &ret->attr);
 	fill_times(ret, n, created_ns);
-	return fill_size(t, who, n, &ret->attr, e);
+	ret->attr.st_blksize = BLOCK;
+	return hides_size(t, who, n, &ret->attr) ? 0 : fill_size(t, who, n, &ret->attr, e);
 }
 
 /* ---- chmod, chown ---- */

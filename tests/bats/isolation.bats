@@ -523,6 +523,14 @@ other_server() { # PID
     assert_success
     refute_output --partial alice
     refute_output --partial secret
+    # nor how much there is of it, which grows with what others do
+    mkdir "$MNT/shared/faq"
+    echo "1 2" > "$MNT/shared/faq/vectors/v"
+    for f in audit stats config shared/faq/export.jsonl shared/faq/stats; do
+        assert_equal "$(as_user $BOB stat -c %s "$MNT/$f")" 0
+        assert_not_equal "$(stat -c %s "$MNT/$f")" 0
+    done
+    assert_equal "$(as_user $BOB find "$MNT" -maxdepth 1 -type f -size +0 -printf '%f\n' | sort | xargs)" "README tiers version"
     # metrics that were opened to a group are closed again for who has them open
     chgrp 13000 "$MNT/metrics"
     chmod 750 "$MNT/metrics"
