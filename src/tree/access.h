@@ -5,7 +5,7 @@
  * tenant, a collection, tenants/ or metrics/ holds for what is open, too, as it does where files
  * are a server's (RFC 1813, 4.4): whoever could not open it any more gets -EACCES. Asked is whether
  * the user could who opened it, so a descriptor that was handed on goes on. Changes are counted where
- * they outlive the server (kept.h): the next one asks no more often than this one would.
+ * they outlive the server (kept.h); what a new server asks about again is what was changed, no more.
  */
 #ifndef RV_TREE_ACCESS_H
 #define RV_TREE_ACCESS_H

@@ -13,6 +13,8 @@
 #include "tree/kept.h"
 #include "tree/tree.h"
 
+#define TREE_CHANGED 64
+
 struct tree {
 	struct tree_options options;
 	struct tenants *tenants;
@@ -25,6 +27,7 @@ struct tree {
 	struct mutex spare_lock;
 	struct buf spare;    /* spare_lock: memory of a large batch that ended, for the next one */
 	uint64_t started_ns; /* wall clock: the times of files that have none */
+	_Atomic uint64_t owners_changed_ns[TREE_CHANGED]; /* monotonic, by this server: access.c */
 };
 
 /* One open file. Allocated by handle.c, found by its index. */

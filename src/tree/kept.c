@@ -22,7 +22,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 
-#define MAGIC       0x33747065766b7672ull /* the layout below: another one needs another */
+#define MAGIC       0x34747065766b7672ull /* the layout below: another one needs another */
 #define N_CALLS     16384u                /* a call is found again when fewer came after it */
 #define N_CHANGES   4096u
 #define TEXTS       (1ull << 30)  /* where they begin */
@@ -58,6 +58,13 @@ struct kept {
 	struct mutex lock;
 };
 
+_Atomic uint32_t *kept_changes(struct kept *k, uint64_t which)
+{
+	if (which >= KEPT_CHANGES_OTHER)
+		which = KEPT_CHANGES_OTHER + which % (N_CHANGES - KEPT_CHANGES_OTHER);
+	return &k->at->changes[which];
+}
+
 /* ---- life ---- */
 
 /*
@@ -91,6 +98,7 @@ static int map(struct kept *k)
 	k->at = p;
 	k->at->head.size = sizeof(struct layout);
 	k->at->head.magic = MAGIC;
+	++*kept_changes(k, KEPT_CHANGES_SERVERS);
 	return 0;
 }
 
@@ -146,6 +154,7 @@ struct kept_file *kept_take(struct kept *k, uint32_t index)
 	f->applied = false;
 	f->text_len = KEPT_NO_TEXT;
 	f->pending_len = 0;
+	f->n_owners = 0;
 	f->name[0] = '\0';
 	kept_set_state(f, &(union kept_state){ 0 });
 	while (n <= index && !atomic_compare_exchange_weak(&k->at->head.n_files, &n, index + 1))
@@ -179,13 +188,6 @@ void kept_drop(struct kept *k, uint32_t index)
 bool kept_sound(const struct kept_file *f)
 {
 	return f->open == 1 && memchr(f->name, '\0', sizeof(f->name));
-}
-
-_Atomic uint32_t *kept_changes(struct kept *k, uint64_t which)
-{
-	if (which >= KEPT_CHANGES_OTHER)
-		which = KEPT_CHANGES_OTHER + which % (N_CHANGES - KEPT_CHANGES_OTHER);
-	return &k->at->changes[which];
 }
 
 /* ---- texts ---- */

@@ -57,19 +57,30 @@ union kept_state {
 	struct kept_export export;
 };
 
+/* Owner and mode of a directory that decides about an open file. */
+struct kept_owner {
+	uid_t uid;
+	gid_t gid;
+	mode_t mode;
+};
+
+#define KEPT_OWNERS 3 /* tenants/, the tenant, a further collection */
+
 struct kept_file {
 	_Atomic uint32_t open;
 	_Atomic uint32_t generation; /* how often the place was used */
-	int32_t flags;       /* of open(2) */
-	uint8_t applied;     /* not 0: as the handle's */
+	int32_t flags;               /* of open(2) */
+	uint8_t applied;             /* not 0: as the handle's */
 	uint64_t node;
-	uint64_t opened_by;         /* request */
-	uid_t uid;                  /* who opened it */
+	uint64_t opened_by; /* request */
+	uid_t uid;          /* who opened it */
 	gid_t gid;
-	uint64_t text_len;          /* of its snapshot, or KEPT_NO_TEXT */
-	uint64_t pending_len;       /* of a stream; too large: they are lost */
-	_Atomic uint32_t current;   /* of states: replaced as a whole */
+	uint64_t text_len;            /* of its snapshot, or KEPT_NO_TEXT */
+	uint64_t pending_len;         /* of a stream; too large: they are lost */
+	_Atomic uint32_t current;     /* of states: replaced as a whole */
 	_Atomic uint32_t owners_seen; /* relaxed; the changes when it was allowed last: access.h */
+	_Atomic uint32_t n_owners;    /* of owners; 0: not known */
+	struct kept_owner owners[KEPT_OWNERS]; /* when it was allowed last */
 	union kept_state states[2];
 	char name[LIMIT_ID + 1]; /* what vectors are named after */
 };
@@ -109,10 +120,11 @@ union kept_state kept_state(const struct kept_file *f);
 void kept_set_state(struct kept_file *f, const union kept_state *s);
 
 /*
- * How often owner or mode of a directory were changed: of tenants/, of metrics/, from 2 on of others
- * by a number, of which several may share one.
+ * How often owner or mode of a directory were changed: of tenants/, of metrics/, from 3 on of others
+ * by a number, of which several may share one. And how many servers there were: one may have died
+ * between a change and its being counted.
  */
-enum { KEPT_CHANGES_TENANTS, KEPT_CHANGES_METRICS, KEPT_CHANGES_OTHER };
+enum { KEPT_CHANGES_TENANTS, KEPT_CHANGES_METRICS, KEPT_CHANGES_SERVERS, KEPT_CHANGES_OTHER };
 _Atomic uint32_t *kept_changes(struct kept *k, uint64_t which);
 
 /* ---- calls that cannot be done twice ---- */

@@ -363,15 +363,16 @@ int tree_open_node(struct tree *t, const struct caller *who, struct node n, int 
 	if (rc < 0)
 		return rc;
 	rc = handles_open(t->handles, &in, ret_handle, &h, e);
-	if (rc == 0)
+	if (rc == 0) {
+		h->ops = file_kind(n.kind)->ops;
+		h->flags = flags;
 		access_opened(t, who, h, n, &in);
+	}
 	tree_leave(&in);
 	if (rc != 0)
 		return rc;
 	mutex_lock(&h->lock);
 	h->node = n;
-	h->ops = file_kind(n.kind)->ops;
-	h->flags = flags;
 	rc = open_handle(t, who, h, e);
 	if (rc == 0)
 		handles_keep(h, who->request);
