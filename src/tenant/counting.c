@@ -35,6 +35,11 @@ void tenant_count_error(struct inside *in)
 	count_work(in->collection, COUNT_ERRORS, 1);
 }
 
+void tenant_count_rejected(struct inside *in, enum quota_key k)
+{
+	count_rejected(in->tenant, k);
+}
+
 static int removed(struct inside *in, uint64_t n, int rc)
 {
 	count_work(in->collection, COUNT_DELETES, n);

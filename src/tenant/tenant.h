@@ -264,6 +264,8 @@ int tenants_list(struct tenants *ts, struct buf *ret, struct err *e);
 /* ---- figures ---- */
 /* Counts a failed operation of a client; refusals by a limit are counted where they happen. */
 void tenant_count_error(struct inside *in);
+/* A limit of its quota refused something that is not asked of this room. */
+void tenant_count_rejected(struct inside *in, enum quota_key k);
 /*
  * The file stats of the collection in->cid; with whole_tenant also collections, quota_utilization,
  * near_quota and rejected_* of its tenant.

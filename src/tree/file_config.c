@@ -214,23 +214,34 @@ static int apply(struct settings *s, const char *text, size_t n, struct err *e)
 	return rc;
 }
 
+static int exceeds(struct inside *in, enum quota_key k, const char *what, uint32_t value,
+                   uint64_t max, struct err *e)
+{
+	if (value <= max)
+		return 0;
+	tenant_count_rejected(in, k);
+	return err_set(e, -ERANGE, "%s %" PRIu32 ", %s is %" PRIu64, what, value, quota_key_name(k),
+	               max);
+}
+
 /* The quota's limits hold for what is newly asked for; what is there stays. */
-static int check_quota(struct tree *t, uint32_t cid, const struct collection_config *from,
+static int check_quota(struct tree *t, struct inside *in, const struct collection_config *from,
                        const struct collection_config *to, struct err *e)
 {
 	struct tenant_info info;
+	const uint64_t *max = info.quota.max;
 	uint32_t tenant;
+	int rc = 0;
 
-	if (tenants_of_collection(t->tenants, cid, &tenant) < 0 ||
+	if (tenants_of_collection(t->tenants, in->cid, &tenant) < 0 ||
 	    tenants_info(t->tenants, tenant, &info) < 0)
 		return err_set(e, -ENODEV, "the tenant or collection was removed");
-	if (to->dimension != from->dimension && to->dimension > info.quota.max[QUOTA_MAX_DIMENSION])
-		return err_set(e, -ERANGE, "dimension %" PRIu32 ", max_dimension is %" PRIu64,
-		               to->dimension, info.quota.max[QUOTA_MAX_DIMENSION]);
-	if (to->k != from->k && to->k > info.quota.max[QUOTA_MAX_RESULTS])
-		return err_set(e, -ERANGE, "k %" PRIu32 ", max_results is %" PRIu64, to->k,
-		               info.quota.max[QUOTA_MAX_RESULTS]);
-	return 0;
+	if (to->dimension != from->dimension)
+		rc = exceeds(in, QUOTA_MAX_DIMENSION, "dimension", to->dimension,
+		             max[QUOTA_MAX_DIMENSION], e);
+	if (rc == 0 && to->k != from->k)
+		rc = exceeds(in, QUOTA_MAX_RESULTS, "k", to->k, max[QUOTA_MAX_RESULTS], e);
+	return rc;
 }
 
 static int configure(struct tree *t, struct inside *in, const char *text, size_t n, struct err *e)
@@ -247,7 +258,7 @@ static int configure(struct tree *t, struct inside *in, const char *text, size_t
 		to = from;
 		rc = apply(&to, text, n, e);
 		if (rc == 0)
-			rc = check_quota(t, in->cid, &from.c, &to.c, e);
+			rc = check_quota(t, in, &from.c, &to.c, e);
 		if (rc == 0)
 			rc = engine_collection_configure(in->engine, in->cid, &to.c, e);
 	}

@@ -279,6 +279,7 @@ max_vectors 12"
     run write ingest/a "1 2 3 4"
     assert_output --partial "Argument list too long"
     refused "max_dimension" write config "dimension 4"
+    assert_equal "$(value stats rejected_max_dimension)" 2
     write ingest/a "1 2 3"
 }
 
@@ -294,6 +295,7 @@ max_vectors 12"
     run cat results
     assert_equal "${#lines[@]}" 4
     refused "max_results" write config "k 5"
+    assert_equal "$(value stats rejected_max_results)" 2
 }
 
 @test "max_batch: files commit in units, queries of one exchange are refused beyond it" {
