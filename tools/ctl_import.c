@@ -6,13 +6,13 @@
  * vectors; so an import that was interrupted reads the receipt, passes over as many records of the
  * file, and goes on, from any machine. Until the end the file in ingest/ has a name as rsync(1)
  * makes them, `.NAME.XXXXXX`: the filesystem calls the vectors after NAME, and the X are a
- * fingerprint of the content, so that another file of that name begins anew.
+ * fingerprint of the content, so that another file of that name begins anew. Before each commit
+ * the file is looked at: what somebody writes meanwhile would be stored in part, or not at all.
  *
  * What has neither IDs, metadata nor texts is sent as .fvecs, the rest as JSON lines, which have
  * every float exactly.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +26,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "tools/ctl.h"
+#include "tools/ctl_file.h"
 #include "tools/ctl_piece.h"
 #include "tools/ctl_place.h"
 #include "vector/rows.h"
@@ -92,8 +93,7 @@ struct job {
 	struct place *place;
 	const char *path; /* for errors */
 	const char *name;
-	int fd;
-	uint64_t size, taken; /* bytes; size 0: not known */
+	struct ctl_file file;
 	struct reader *reader;
 	bool begun;
 	bool rows;                  /* .fvecs is sent, not JSON lines */
@@ -179,10 +179,10 @@ static int set_working(struct job *j, struct err *e)
 {
 	size_t stem = vector_stem_length(j->name, strlen(j->name));
 	char print[7];
-	int n;
+	int n, rc = file_know(&j->file, print, e);
 
-	if (!piece_fingerprint(j->fd, j->size, print))
-		snprintf(print, sizeof(print), "%06x", (unsigned)(clock_wall_ns() & 0xffffff));
+	if (rc < 0)
+		return rc;
 	n = snprintf(j->working, sizeof(j->working), ".%.*s.%s.%s", (int)stem, j->name,
 	             j->rows ? "fvecs" : "jsonl", print);
 	if (n >= (int)sizeof(j->working))
@@ -238,8 +238,11 @@ static const char *without_place(const char *sentence)
 static int commit(struct job *j, struct err *e)
 {
 	struct err why = { 0 };
-	int rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, &why);
+	int rc = file_check(&j->file, e);
 
+	if (rc < 0)
+		return rc;
+	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, &why);
 	while (rc < 0 && comes_back(j, &why)) {
 		j->place->ops->close(j->place, NULL);
 		pause_as_told(&why);
@@ -281,8 +284,9 @@ static void show(struct job *j, uint64_t seen)
 	if (j->im->quiet)
 		return;
 	j->progress.from = j->before;
-	if (j->size && j->taken)
-		j->progress.total = (uint64_t)((double)seen * (double)j->size / (double)j->taken);
+	if (j->file.size && j->file.taken.len)
+		j->progress.total =
+			(uint64_t)((double)seen * (double)j->file.size / (double)j->file.taken.len);
 	ctl_progress_show(&j->progress, seen);
 }
 
@@ -336,12 +340,11 @@ static int feed_all(struct job *j, char *room, struct err *e)
 	ssize_t n;
 	int rc = 0;
 
-	while (rc == 0 && (n = read(j->fd, room, CHUNK)) != 0) {
+	while (rc == 0 && (n = file_read(&j->file, room, CHUNK)) != 0) {
 		if (n < 0 && errno == EINTR && !interrupted)
 			continue;
 		if (n < 0)
 			return err_set(e, -errno, "%s", strerror(errno));
-		j->taken += (uint64_t)n;
 		rc = reader_feed(j->reader, room, (size_t)n, e);
 		show(j, reader_records(j->reader));
 	}
@@ -351,15 +354,27 @@ static int feed_all(struct job *j, char *room, struct err *e)
 /* The receipt gets the file's own name. */
 static int finish(struct job *j, struct err *e)
 {
-	int rc = 0;
+	int rc;
 
 	if (!j->begun)
 		return err_set(e, -EINVAL, "it holds no vectors");
-	if (j->in_piece)
+	rc = file_check_taken(&j->file, e);
+	if (rc == 0 && j->in_piece)
 		rc = commit(j, e);
 	if (rc == 0)
 		rc = j->place->ops->close(j->place, e);
 	return rc == 0 ? j->place->ops->rename(j->place, j->working, j->name, e) : rc;
+}
+
+/* The reader tells what it has met; the cause may be the place, or one who writes the file. */
+static void explain(struct job *j, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (j->refused.code)
+		*e = j->refused;
+	else if (file_check(&j->file, &why) == -ESTALE)
+		*e = why;
 }
 
 static int take_all(struct job *j, struct err *e)
@@ -378,8 +393,8 @@ static int take_all(struct job *j, struct err *e)
 		rc = finish(j, e);
 	if (rc < 0)
 		j->place->ops->close(j->place, NULL);
-	if (rc < 0 && j->refused.code)
-		*e = j->refused;
+	if (rc < 0)
+		explain(j, e);
 	mem_free(room);
 	return rc;
 }
@@ -390,20 +405,13 @@ static int open_file(struct job *j, struct err *e)
 {
 	bool standard = strcmp(j->path, "-") == 0;
 	const char *slash = strrchr(j->path, '/');
-	struct stat st;
 
 	j->name = j->im->name_option ? j->im->name_option : slash ? slash + 1 : j->path;
 	if (standard && !j->im->name_option)
 		return err_set(e, -EINVAL, "standard input has no name; give a --name");
 	if (strchr(j->name, '/') || vector_id_check(j->name, strlen(j->name), e) < 0)
 		return err_set(e, -EINVAL, "'%s' is no name for vectors; give a --name", j->name);
-	j->fd = standard ? dup(STDIN_FILENO) : open(j->path, O_RDONLY | O_CLOEXEC);
-	if (j->fd < 0 || fstat(j->fd, &st) < 0)
-		return err_set(e, -errno, "%s", strerror(errno));
-	if (S_ISREG(st.st_mode))
-		j->size = (uint64_t)st.st_size;
-	posix_fadvise(j->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	return 0;
+	return file_open(&j->file, j->path, e);
 }
 
 static void summary(const struct job *j)
@@ -419,13 +427,22 @@ static void summary(const struct job *j)
 	fputc('\n', stderr);
 }
 
+/* What can be done about it, once a part is stored. */
+static const char *advice(const struct job *j, const struct err *e)
+{
+	if (e->code == -ESTALE)
+		return "of what it was are stored; the same command begins anew";
+	if (!j->refused.code && e->code == -EINVAL)
+		return "are stored; the corrected file begins anew";
+	return "are stored; the same command goes on after them";
+}
+
 static void complain(const struct job *j, const struct err *e)
 {
 	ctl_fail(0, "%s: %s", j->path, e->text);
 	if (j->stored && e->code != -EWOULDBLOCK)
-		fprintf(stderr,
-		        "ruvectorctl: %llu vectors are stored; the same command goes on after them\n",
-		        (unsigned long long)j->stored);
+		fprintf(stderr, "ruvectorctl: %llu vectors %s\n", (unsigned long long)j->stored,
+		        advice(j, e));
 }
 
 static int import_file(const struct importer *im, const char *path)
@@ -433,7 +450,7 @@ static int import_file(const struct importer *im, const char *path)
 	struct job j = { .im = im,
 		         .place = im->place,
 		         .path = path,
-		         .fd = -1,
+		         .file = { .fd = -1, .ended = &interrupted, .quiet = im->quiet },
 		         .started_ns = clock_mono_ns(),
 		         .progress = { .what = "importing", .unit = "vectors" } };
 	struct err e = { 0 };
@@ -448,8 +465,7 @@ static int import_file(const struct importer *im, const char *path)
 		summary(&j);
 	reader_free(j.reader);
 	buf_release(&j.piece);
-	if (j.fd >= 0)
-		close(j.fd);
+	file_close(&j.file);
 	return rc < 0 ? CTL_CANNOT : CTL_OK;
 }
 

@@ -1,18 +1,10 @@
-/*
- * ctl_piece.c: what an import sends, and what it knows a file again by.
- */
+/* ctl_piece.c: what an import sends. */
 #include "tools/ctl_piece.h"
 
 #include <endian.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/crc.h"
-#include "base/mem.h"
 #include "base/num.h"
-
-#define SAMPLE  65536u
-#define SAMPLES 64
 
 void piece_add_row(struct buf *b, const struct record *r)
 {
@@ -56,40 +48,4 @@ void piece_add_json(struct buf *b, const struct record *r)
 		buf_add_json_string(b, r->text, r->text_len);
 	}
 	buf_adds(b, "}\n");
-}
-
-/* ---- fingerprints ---- */
-
-static uint32_t crc_at(int fd, uint64_t off, char *room, uint32_t crc)
-{
-	ssize_t n = pread(fd, room, SAMPLE, (off_t)off);
-
-	return n > 0 ? crc32c(crc, room, (size_t)n) : crc;
-}
-
-bool piece_fingerprint(int fd, uint64_t size, char ret[7])
-{
-	static const char digits[] =
-		"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-	uint64_t last = size > SAMPLE ? size - SAMPLE : 0, step, at = 0, hash;
-	uint32_t a = crc32c(0, &size, sizeof(size)), b = ~a;
-	char *room = mem_alloc(1, SAMPLE);
-
-	if (!room || size == 0) {
-		mem_free(room);
-		return false;
-	}
-	step = last / (SAMPLES - 1) > SAMPLE ? last / (SAMPLES - 1) : SAMPLE;
-	for (; at < last; at += step) {
-		a = crc_at(fd, at, room, a);
-		b = crc32c(b, &a, sizeof(a));
-	}
-	a = crc_at(fd, last, room, a);
-	b = crc32c(b, &a, sizeof(a));
-	mem_free(room);
-	hash = (uint64_t)b << 32 | a;
-	for (int i = 0; i < 6; i++, hash /= 62)
-		ret[i] = digits[hash % 62];
-	ret[6] = '\0';
-	return true;
 }

@@ -162,6 +162,95 @@ begin_import() { # FILE
     assert_output --regexp '^a.fvecs: 19999 vectors in [^,]*$'
 }
 
+# Row I of a file that rows made gets V as its first number.
+change_row() { # FILE I V
+    python3 -c 'import struct, sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(16 * int(sys.argv[2]) + 4)
+    f.write(struct.pack("<f", float(sys.argv[3])))' "$@"
+}
+
+# While an import of a.fvecs stands still, CMD is done to the file; SAID is what the import then said, STATUS its code.
+import_during() { # CMD...
+    begin_import a.fvecs
+    kill -STOP "$IMPORT"
+    "$@"
+    kill -CONT "$IMPORT"
+    STATUS=0
+    wait "$IMPORT" || STATUS=$?
+    SAID=$(cat "$T/said")
+}
+
+@test "a file that is written while it is read: it says so, and is not called complete" {
+    mount_fs
+    tenant t
+    echo "durability none" > "$MNT/tenants/t/config" # thousands of batches
+    cd "$T"
+    change_unseen() { # in what was not read yet, and with its time as before
+        touch -r a.fvecs age
+        change_row a.fvecs 4490 7
+        touch -r age a.fvecs
+    }
+    append() {
+        head -c 16 a.fvecs >> a.fvecs
+    }
+    replace() {
+        cp a.fvecs b.fvecs
+        change_row b.fvecs 4491 7
+        mv b.fvecs a.fvecs
+    }
+    cut_off() {
+        truncate -s -5 a.fvecs
+    }
+    for how in "change_row a.fvecs 1 7" change_unseen append replace cut_off; do
+        rows a.fvecs 4500
+        import_during $how
+        stored=$(sed -n 's/^ruvectorctl: \([0-9]*\) vectors of what it was are stored; the same command begins anew$/\1/p' <<< "$SAID")
+        echo "$how: $SAID"
+        assert_equal "$STATUS $(head -n 1 <<< "$SAID")" \
+            "2 ruvectorctl: a.fvecs: it changed while it was read; import it again when nothing writes it"
+        [ "$stored" -ge 20 ]
+        assert_not_exists "$MNT/tenants/t/ingest/a.fvecs"
+        rm "$MNT/tenants/t/ingest/".a.fvecs.??????
+    done
+    # only its time, or another file with the same in it
+    rows a.fvecs 4500
+    import_during touch a.fvecs
+    assert_equal "$STATUS" 0
+    copy() {
+        cp a.fvecs b.fvecs
+        mv b.fvecs a.fvecs
+    }
+    import_during copy
+    assert_equal "$STATUS" 0
+    import_during rm a.fvecs
+    assert_equal "$STATUS" 0
+    assert_equal "$(value "$MNT/tenants/t/ingest/a.fvecs" vectors)" 4500
+}
+
+@test "a file of which one number was changed after an interruption begins anew" {
+    mount_fs
+    tenant t
+    cd "$T"
+    python3 -c 'import struct
+with open("a.fvecs", "wb") as f:
+    for i in range(2000):
+        f.write(struct.pack("<i1000f", 1000, i, *[1] * 999))'
+    : > names
+    for i in 3 1001 1002 1999; do
+        begin_import a.fvecs
+        kill -9 "$IMPORT"
+        wait "$IMPORT" || :
+        ls -A "$MNT/tenants/t/ingest" >> names
+        rm "$MNT/tenants/t/ingest/".a.*
+        python3 -c 'import sys
+with open("a.fvecs", "r+b") as f:
+    f.seek(4004 * int(sys.argv[1]) + 4003)
+    f.write(b"A")' $i
+    done
+    assert_equal "$(grep -cx '\.a\.fvecs\.[0-9A-Za-z]\{6\}' names) $(sort -u names | wc -l)" "4 4"
+}
+
 @test "the server is replaced meanwhile: nobody notices" {
     mount_fs
     tenant t
@@ -212,7 +301,7 @@ begin_import() { # FILE
     run "$CTL" import --batch 10 bad "$MNT/tenants/t"
     assert_failure 2
     assert_line --index 0 "ruvectorctl: bad: line 80: number 2: 'x' is not a number"
-    assert_line --index 1 --partial "70 vectors are stored"
+    assert_line --index 1 "ruvectorctl: 70 vectors are stored; the corrected file begins anew"
     seq 100 | awk '{ print $1, 2, $1 == 90 ? "" : 3 }' > short
     run "$CTL" import short "$MNT/tenants/t"
     assert_failure 2
