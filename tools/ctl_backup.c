@@ -102,6 +102,7 @@ static int backup_to(const char *from, const char *to, struct output *o, struct 
 		snprintf(data, sizeof(data), "%s", from);
 	else
 		rc = ctl_data_of_mount(from, data, e);
+	o->outside = data;
 	if (rc == 0)
 		rc = output_open(o, to, true, e);
 	if (rc < 0)

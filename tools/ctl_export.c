@@ -185,11 +185,16 @@ static int export_to(const char *place, enum export_format f, const char *file, 
                      struct err *e)
 {
 	struct ctl_place p;
+	char data[4096];
 	int lock, rc = ctl_place(place, &p, e);
 
 	o->progress = (struct ctl_progress){ .what = "export", .unit = "bytes" };
-	if (rc < 0 || !ctl_is_data(p.base))
+	if (rc < 0 || !ctl_is_data(p.base)) {
+		if (rc == 0 && ctl_data_of_mount(p.base, data, NULL) == 0)
+			o->outside = data;
 		return export_mounted(place, f, file, o, e);
+	}
+	o->outside = p.base;
 	rc = ctl_lock(p.base, &lock, e);
 	if (rc < 0)
 		return rc;

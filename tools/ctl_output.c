@@ -12,6 +12,53 @@
 
 #include "base/io.h"
 
+/* ---- where it lies ---- */
+
+static bool same_node(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Whether a directory is the other one or below it, by the way up, whatever its name is. */
+static bool leads_up_to(int dir, const struct stat *other)
+{
+	struct stat here, before = { 0 };
+	bool met = false, again = true;
+
+	while (again && fstat(dir, &here) == 0) {
+		int up = openat(dir, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+		met = same_node(&here, other);
+		again = !met && up >= 0 && !same_node(&here, &before);
+		before = here;
+		close(dir);
+		dir = up;
+	}
+	if (dir >= 0)
+		close(dir);
+	return met;
+}
+
+static int check_outside(const struct output *o, struct err *e)
+{
+	const char *path = *o->real ? o->real : o->path;
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX];
+	struct stat data;
+	int fd;
+
+	if (!o->outside || stat(o->outside, &data) < 0)
+		return 0;
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || !leads_up_to(fd, &data))
+		return 0;
+	return err_set(e, -EINVAL, "%s lies in the data %s: give a file outside of it", o->path,
+	               o->outside);
+}
+
+/* ---- the file ---- */
+
 /* A rename would put a file in the place of the device, or of the link. */
 static int open_in_place(struct output *o, struct err *e)
 {
@@ -21,10 +68,7 @@ static int open_in_place(struct output *o, struct err *e)
 
 static int open_aside(struct output *o, struct err *e)
 {
-	char real[PATH_MAX];
-
-	if (realpath(o->path, real) &&
-	    snprintf(o->real, sizeof(o->real), "%s", real) < (int)sizeof(o->real))
+	if (*o->real)
 		o->path = o->real;
 	if (snprintf(o->aside, sizeof(o->aside), "%s.tmp", o->path) >= (int)sizeof(o->aside))
 		return err_set(e, -ENAMETOOLONG, "the name of the file is too long");
@@ -34,7 +78,9 @@ static int open_aside(struct output *o, struct err *e)
 
 int output_open(struct output *o, const char *path, bool binary, struct err *e)
 {
+	char real[PATH_MAX];
 	struct stat st;
+	int rc;
 
 	o->fd = STDOUT_FILENO;
 	o->path = strcmp(path, "-") == 0 ? NULL : path;
@@ -43,6 +89,12 @@ int output_open(struct output *o, const char *path, bool binary, struct err *e)
 		               ? err_set(e, -EINVAL, "that is not written to a terminal")
 		               : 0;
 	o->fd = -1;
+	if (!realpath(path, real) || strlen(real) >= sizeof(o->real))
+		*real = '\0';
+	snprintf(o->real, sizeof(o->real), "%.*s", (int)sizeof(o->real) - 1, real);
+	rc = check_outside(o, e);
+	if (rc < 0)
+		return rc;
 	if (stat(path, &st) < 0 || S_ISREG(st.st_mode))
 		return open_aside(o, e);
 	return S_ISDIR(st.st_mode) ? err_set(e, -EISDIR, "%s: %s", path, strerror(EISDIR))

@@ -10,16 +10,18 @@
 #include "tools/ctl.h"
 
 struct output {
-	int fd;           /* -1 before it is opened */
-	const char *path; /* NULL: standard output */
-	char real[4096];  /* where links end */
-	char aside[4096]; /* "": a device or a pipe, written in place */
+	const char *outside; /* the data, in which nothing else may be; NULL: not known */
+	int fd;              /* -1 before it is opened */
+	const char *path;    /* NULL: standard output */
+	char real[4096];     /* where links end */
+	char aside[4096];    /* "": a device or a pipe, written in place */
 	uint64_t written;
 	bool quiet;
 	struct ctl_progress progress; /* what, unit and total are the caller's to set */
 };
 
-/* "-" is standard output, which must be no terminal if the file is binary. */
+/* "-" is standard output, which must be no terminal if the file is binary. -EINVAL: it lies in the
+ * data. */
 int output_open(struct output *o, const char *path, bool binary, struct err *e);
 /* ctx: the output. */
 int output_write(void *ctx, const void *p, size_t n, struct err *e);

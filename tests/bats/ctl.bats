@@ -278,6 +278,47 @@ repaired() { # VECTORS-OF-BIG
     cp -r "$BATS_TEST_TMPDIR/base" "$DATA"
 }
 
+@test "backup, export: a file in the data is refused, by whatever path, mounted or not" {
+    mount_fs
+    fill
+    cd "$BATS_TEST_TMPDIR"
+    tenant=$(ls "$MNT/tenants" | head -n 1)
+    ln -s data other
+    ln -s data/stores deeper
+    ln -s "$DATA/registry.db" registry
+    ln -s ../data/format "$DATA/loop"
+    mkdir around
+    inside() { # PLACE...
+        local place to
+        for place in "$@"; do
+            for to in "$DATA/b.tar" data/b.tar other/b.tar deeper/b.tar deeper/1/b.tar registry data/registry.db data/loop data/lock \
+                around/../data/b.tar; do
+                run "$CTL" $place "$to"
+                assert_failure 2
+                assert_output "ruvectorctl: $to lies in the data $SAID: give a file outside of it"
+            done
+            (cd "$DATA" && run "$CTL" $place b.tar && [ "$status" -eq 2 ])
+            run "$CTL" $place around/b.tar
+            assert_success
+        done
+        run find -L "$DATA" -newer mark -name 'b.tar*'
+        assert_output ""
+    }
+    touch mark
+    SAID=$DATA
+    inside "backup $MNT" "backup $DATA" "export $MNT/tenants/$tenant"
+    SAID=other
+    inside "backup other"
+    umount_fs
+    cd "$BATS_TEST_TMPDIR"
+    SAID=data
+    inside "backup data"
+    SAID=other/
+    inside "export other/tenants/$tenant"
+    rm "$DATA/loop"
+    "$CTL" verify "$DATA"
+}
+
 @test "backup, export: a device stays one, a pipe and a link are written through, a folder and a full disk are refused" {
     mount_fs
     fill
