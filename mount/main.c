@@ -223,7 +223,10 @@ int main(int argc, char **argv)
 	struct options o;
 	int rc = options_parse(&o, argc, argv);
 
-	log_to_stderr();
+	if (o.foreground || rc != 0)
+		log_to_stderr();
+	else
+		log_to_terminal("ruvectorfs");
 	log_set_level(o.debug        ? LOG_LEVEL_DEBUG
 	              : o.foreground ? LOG_LEVEL_INFO
 	                             : LOG_LEVEL_WARNING);

@@ -20,10 +20,18 @@
 static int max_level = LOG_LEVEL_INFO; /* atomic, relaxed */
 static bool to_syslog;                 /* atomic, relaxed */
 static char syslog_ident[64];          /* openlog keeps the pointer */
+static const char *command;            /* atomic, relaxed; NULL: lines with a time */
 
 void log_to_stderr(void)
 {
+	__atomic_store_n(&command, NULL, __ATOMIC_RELAXED);
 	__atomic_store_n(&to_syslog, false, __ATOMIC_RELAXED);
+}
+
+void log_to_terminal(const char *name)
+{
+	log_to_stderr();
+	__atomic_store_n(&command, name, __ATOMIC_RELAXED);
 }
 
 void log_to_syslog(const char *ident)
@@ -41,11 +49,14 @@ void log_set_level(enum log_level level)
 static size_t put_head(char *line, size_t max, enum log_level level)
 {
 	static const char *const name[] = { "error", "warning", "info", "debug" };
+	const char *as = __atomic_load_n(&command, __ATOMIC_RELAXED);
 	uint64_t ns = clock_wall_ns();
 	time_t s = (time_t)(ns / 1000000000);
 	struct tm tm;
 	size_t n;
 
+	if (as)
+		return (size_t)snprintf(line, max, "%s: ", as);
 	gmtime_r(&s, &tm);
 	n = strftime(line, max, "%Y-%m-%dT%H:%M:%S", &tm);
 	n += (size_t)snprintf(line + n, max - n,

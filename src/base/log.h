@@ -8,6 +8,8 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 void log_to_stderr(void);
+/* To stderr without time and level, as a command speaks: "NAME: text". name: a constant. */
+void log_to_terminal(const char *name);
 void log_to_syslog(const char *ident);
 void log_set_level(enum log_level level);
 void log_msg(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

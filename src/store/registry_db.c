@@ -68,7 +68,8 @@ static int check_format(struct sql *db, struct err *e)
 		return err_set(e, -EILSEQ, "registry.db is not a registry of tenants");
 	if (version > REGISTRY_FORMAT)
 		return err_set(e, -EPROTO,
-		               "the registry has format %" PRId64 ", this version knows %d",
+		               "the registry is of format %" PRId64
+		               ", this version knows up to %d: use a newer one",
 		               version, REGISTRY_FORMAT);
 	rc = sql_schema_is(db, schema, e);
 	if (rc == 0)

@@ -197,8 +197,9 @@ static int check_format(struct sql *s, struct err *e)
 		return err_set(e, -EILSEQ, "store.db is not the database of a store");
 	if (version > STORE_FORMAT)
 		return err_set(e, -EPROTO,
-		               "the store has format %" PRId64 ", this version knows %d", version,
-		               STORE_FORMAT);
+		               "the store is of format %" PRId64
+		               ", this version knows up to %d: use a newer one",
+		               version, STORE_FORMAT);
 	if (version < 1)
 		return err_set(e, -EILSEQ, "the store has format %" PRId64, version);
 	rc = sql_schema_is(s, schema, e);

@@ -23,7 +23,7 @@ static int refuse(enum tenant_status s, enum tenant_access access, const char *w
 	if (access == TENANT_LOOK || access == TENANT_ADMIN || s == TENANT_ACTIVE)
 		return 0;
 	if (s == TENANT_READONLY)
-		return access == TENANT_READ ? 0 : err_set(e, -EROFS, "the %s is readonly", what);
+		return access != TENANT_WRITE ? 0 : err_set(e, -EROFS, "the %s is readonly", what);
 	return err_set(e, -EACCES, "the %s is %s", what, tenant_status_name(s));
 }
 
@@ -205,16 +205,20 @@ static int open_locked(struct tenant *t, struct err *e)
 	return 0;
 }
 
+/* What is damaged, or of a newer version, cannot be read here, whichever it is. */
 int tenant_open_engine(struct tenant *t, struct err *e)
 {
+	struct err why = { 0 };
 	int rc = 0;
 
 	keeper_help(t->ts);
 	mutex_lock(&t->door);
 	if (!t->engine)
-		rc = open_locked(t, e);
+		rc = open_locked(t, &why);
 	mutex_unlock(&t->door);
-	return rc;
+	if (rc == -EILSEQ || rc == -EPROTO)
+		rc = -EIO;
+	return rc < 0 ? err_set(e, rc, "%s", why.text) : 0;
 }
 
 /* The engine, if nobody came in since *used was read; its figures are then the last ones. */
@@ -317,7 +321,7 @@ int tenant_enter(struct tenants *ts, uint32_t cid, enum tenant_access access, st
 	if (rc < 0)
 		return rc;
 	usage_begin(&in.tenant->usage);
-	if (!in.engine && access != TENANT_ADMIN) {
+	if (!in.engine && access != TENANT_ADMIN && access != TENANT_HEAR) {
 		rc = tenant_open_engine(in.tenant, e);
 		if (rc < 0) {
 			tenant_unpin(in.tenant);

@@ -195,7 +195,8 @@ static int read_first(struct restore *r, struct err *e)
 	if (rc != 0)
 		return rc;
 	if (strncmp(text.data, BACKUP_FIRST_LINE, strlen(BACKUP_FIRST_LINE)) != 0)
-		return err_set(e, -EPROTO, "the backup is of a newer version: %.*s",
+		return err_set(e, -EPROTO,
+		               "the backup is of a newer version: %.*s: use a newer one",
 		               (int)strcspn(text.data, "\n"), text.data);
 	buf_addf(&r->list, "%08x %zu %s\n", crc32c(0, text.data, text.len), text.len, m.name);
 	return 0;

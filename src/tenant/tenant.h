@@ -121,6 +121,7 @@ enum tenant_access {
 	TENANT_WRITE, /* likewise, and -EROFS while readonly or on a read-only mount */
 	TENANT_ADMIN, /* as LOOK, but opens nothing: the engine may be NULL. For quota and
 	               * status, also of a damaged store */
+	TENANT_HEAR,  /* as READ, but opens nothing: for why it could not be opened */
 };
 
 struct inside {

@@ -233,6 +233,11 @@ END
     assert_failure 2
     assert_output "ruvectorctl: the archive has a member that no backup has"
     assert_file_not_exists evil2
+    sed "s/ruvectorfs backup 1/ruvectorfs backup 2/" b.tar > bad.tar
+    run "$CTL" restore bad.tar copy
+    assert_failure 2
+    assert_output "ruvectorctl: the backup is of a newer version: ruvectorfs backup 2: use a newer one"
+    assert_equal "$(ls -A copy)" ""
     touch copy/mine
     run "$CTL" restore b.tar copy
     assert_failure 2

@@ -113,6 +113,43 @@ nonsense"
     assert_line --partial "error "
 }
 
+@test "a store that does not open, damaged or of a newer version: error says why, the others go on" {
+    mkdir "$MNT/tenants/other"
+    echo 1 2 > "$T/ingest/a"
+    cd /
+    for how in newer damaged; do
+        umount_fs
+        store=$DATA/stores/1/store.db
+        if [ $how = newer ]; then
+            sqlite3 "$store" "PRAGMA user_version=99"
+            sentence="the store is of format 99, this version knows up to 1: use a newer one"
+        else
+            printf 'nothing of SQLite' | dd of="$store" conv=notrunc status=none
+            sentence="the database is damaged: file is not a database"
+        fi
+        mount_fs
+        run cat "$T/config"
+        assert_failure
+        assert_output --partial "Input/output error"
+        assert_equal "$(cat "$T/error")" "$sentence"
+        run bash -c 'echo 1 2 > "$1/query"; cat "$1/error"' _ "$T"
+        assert_line --index 1 "$sentence"
+        run "$RV_BIN/ruvectorctl" import "$BATS_TEST_DIRNAME/helper.bash" "$T"
+        assert_failure 2
+        assert_output "ruvectorctl: $BATS_TEST_DIRNAME/helper.bash: $sentence"
+        echo 1 2 > "$MNT/tenants/other/ingest/$how"
+        assert_equal "$(cat "$T/status")" active
+        echo suspended > "$T/status"
+        run cat "$T/error"
+        assert_failure
+        assert_output --partial "Permission denied"
+        echo active > "$T/status"
+    done
+    echo pending-deletion > "$T/status"
+    rmdir "$T"
+    assert_equal "$(ls "$MNT/tenants")" other
+}
+
 @test "what is damaged is in no answer, and events say so" {
     vectors 2500 64 | put ingest/a
     cd /

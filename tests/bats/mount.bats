@@ -149,9 +149,38 @@ prepared() { # PREPARATION UID [OPTIONS]
     run ruvectorfs "$DATA" "$MNT"
     assert_failure 32
     assert_output --partial "of format 2, this program knows up to 1"
+    for command in "verify $DATA" "repair $DATA" "backup $DATA $BATS_TEST_TMPDIR/b.tar" "export $DATA/tenants/t $BATS_TEST_TMPDIR/t.jsonl" \
+        "import --tenant t $DATA/format $DATA"; do
+        run "$RV_BIN/ruvectorctl" $command
+        assert_failure 2
+        assert_output --regexp "^ruvectorctl: $DATA/+format: the data is of format 2, this program knows up to 1: use a newer one$"
+    done
+    assert_not_exists "$BATS_TEST_TMPDIR/b.tar"
+    assert_not_exists "$BATS_TEST_TMPDIR/t.jsonl"
+    assert_equal "$(cat "$DATA/format")" "ruvectorfs 2"
     echo "something" > "$DATA/format"
     run ruvectorfs "$DATA" "$MNT"
     assert_failure 32
+    assert_output --partial "not a format file of ruvectorfs"
+}
+
+@test "a newer registry is refused, by a sentence of the command and of its log" {
+    mount_fs
+    umount_fs
+    sqlite3 "$DATA/registry.db" "PRAGMA user_version=2"
+    sentence="the registry is of format 2, this version knows up to 1: use a newer one"
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    assert_output "ruvectorfs: $sentence"
+    run timeout -k 1 20 "$RV_BIN/ruvectorfs" -f "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --regexp "^[-0-9T:.]+Z error: $sentence$"
+    run ! grep -q " $MNT " /proc/mounts
+    for command in "verify $DATA" "repair $DATA" "backup $DATA $BATS_TEST_TMPDIR/b.tar"; do
+        run "$RV_BIN/ruvectorctl" $command
+        assert_failure 2
+        assert_output "ruvectorctl: $sentence"
+    done
 }
 
 @test "without -f it returns when the mount answers, and lets go of the terminal" {

@@ -255,7 +255,8 @@ static void refuses_what_it_does_not_know(void **state)
 
 	change(c, "PRAGMA user_version=2");
 	T_ERR(registry_open(c->path, false, &c->r, &e), EPROTO);
-	assert_string_equal(e.text, "the registry has format 2, this version knows 1");
+	assert_string_equal(
+		e.text, "the registry is of format 2, this version knows up to 1: use a newer one");
 	change(c, "PRAGMA user_version=1; CREATE VIEW v AS SELECT 1");
 	T_ERR(registry_open(c->path, false, &c->r, &e), EILSEQ);
 	fd = open(c->path, O_WRONLY | O_TRUNC);

@@ -476,7 +476,8 @@ static void newer_format_is_refused(void **state)
 	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version=2", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	T_ERR(store_open(t->dir, false, &t->s, &e), EPROTO);
-	assert_string_equal(e.text, "the store has format 2, this version knows 1");
+	assert_string_equal(
+		e.text, "the store is of format 2, this version knows up to 1: use a newer one");
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	sqlite3_exec(db,
 	             "PRAGMA user_version=1; CREATE TRIGGER t AFTER INSERT ON rows BEGIN"
