@@ -106,8 +106,11 @@ insert() { # FROM TO
     for _ in $(seq 1 50); do run write "$T/ingest/x" "1 2"; done
     sees "quota_exceeded max_vectors refused=1$"
     [ "$(grep -c quota_exceeded "$SAW")" -lt 30 ]
-    again() { run write "$T/ingest/x" "1 2"; [ "$(awk -F = '/quota_exceeded/ { n += $2 } END { print n }' "$SAW")" -ge 50 ]; }
+    told() { awk -F = '/quota_exceeded/ { n += $2 } END { print n }' "$SAW"; }
+    again() { run write "$T/ingest/x" "1 2"; [ "$(told)" -ge 50 ]; }
     poll 10 again
+    # each once
+    [ "$(told)" -le "$(sed -n 's/^rejected_max_vectors //p' "$T/stats")" ]
 }
 
 @test "status, of the tenant and of a collection" {
@@ -174,7 +177,9 @@ assert p.poll(20000), "not ready"
 while p.poll(0):
     assert os.read(fd, 65536)
 say(b"suspended")
-assert p.poll(20000) and b"suspended" in os.read(fd, 65536)
+assert p.poll(20000) and os.read(fd, 5)[:2] == b"20"
+assert p.poll(0), "of a line that was read in part the rest is ready"
+assert b"suspended" in os.read(fd, 65536)
 assert p.poll(0) == []
 q = select.poll()
 q.register(os.open(t + "/stats", os.O_RDONLY), select.POLLIN)
@@ -241,6 +246,32 @@ assert time.monotonic() - began < 15
     exec 5<&-
     assert_line --index 0 --regexp 'Z lost events=36$'
     assert_equal "${#lines[@]}" 65
+}
+
+@test "what was read just now can be read again, what was read long ago not" {
+    timeout 60 python3 -c '
+import errno, os, sys
+t = sys.argv[1]
+fd = os.open(t + "/events", os.O_RDONLY)
+status = os.open(t + "/status", os.O_WRONLY)
+seen = b""
+while len(seen) < 20000:
+    os.write(status, b"readonly")
+    os.write(status, b"active")
+    seen += os.read(fd, 65536)
+at = len(seen) - 3000
+assert os.pread(fd, 2000, at) == seen[at:at + 2000]
+for off in (0, 100):
+    try:
+        os.pread(fd, 100, off)
+        sys.exit("offset %d was given" % off)
+    except OSError as e:
+        assert e.errno == errno.EINVAL
+os.write(status, b"suspended")
+assert b"suspended" in os.read(fd, 65536)
+' "$T" 3>&-
+    run cat "$T/../../version"
+    assert_success
 }
 
 @test "readers of a tenant that is removed get ENODEV, of one that is suspended go on" {
