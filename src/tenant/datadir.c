@@ -36,6 +36,9 @@ static int make_dir(const char *data, bool read_only, struct err *e)
 	if (errno != ENOENT || read_only)
 		return err_set(e, -errno, "%s: %s", data, strerror(errno));
 	rc = io_mkdir(data, 0700);
+	if (rc == -ENOENT)
+		return err_set(e, rc, "%s: cannot be made: make the directory above it first",
+		               data);
 	return rc < 0 ? err_set(e, rc, "%s: cannot be made: %s", data, strerror(-rc)) : 0;
 }
 
@@ -80,7 +83,10 @@ static int wait_lock(const char *data, int fd, struct err *e)
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return err_set(e, -errno, "%s/lock: %s", data, strerror(errno));
 		if (waited > WAIT_ENDING_NS || (waited > WAIT_ANY_NS && !h.ending))
-			return err_set(e, -EBUSY, "%s is in use by process %ld", data, h.pid);
+			return err_set(
+				e, -EBUSY,
+				"%s is in use by process %ld: unmount it, or wait for its end",
+				data, h.pid);
 		usleep(POLL_US);
 	}
 	return 0;
@@ -103,7 +109,8 @@ static int open_lock(const char *data, bool make, int *ret_fd, struct err *e)
 	if (fd < 0 && errno == ENOENT && !make)
 		return no_data(data, e);
 	if (fd < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+		return err_set(e, -errno, "%s: %s%s", path, strerror(errno),
+		               errno == EACCES ? ": the data is another user's" : "");
 	rc = wait_lock(data, fd, e);
 	if (rc < 0) {
 		close(fd);

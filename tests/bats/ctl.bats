@@ -110,7 +110,7 @@ offset_of() { # FILE TEXT
     mount_fs
     run "$CTL" verify "$DATA"
     assert_failure 2
-    assert_output "ruvectorctl: $DATA is in use by process $(daemon_pid)"
+    assert_output "ruvectorctl: $DATA is in use by process $(daemon_pid): unmount it, or wait for its end"
     mkdir "$BATS_TEST_TMPDIR/other"
     run "$CTL" verify "$BATS_TEST_TMPDIR/other"
     assert_failure 2

@@ -139,7 +139,14 @@ prepared() { # PREPARATION UID [OPTIONS]
     assert_output --partial "holds files that are not ruvectorfs's (letter)"
     run ruvectorfs "$BATS_TEST_TMPDIR/no/such" "$MNT"
     assert_failure 32
-    assert_output --partial "No such file or directory"
+    assert_output "ruvectorfs: $BATS_TEST_TMPDIR/no/such: cannot be made: make the directory above it first"
+    public_mnt # a directory that others reach
+    install -m 600 /dev/null "$MNT/lock"
+    cp "$RV_BIN/ruvectorctl" "$MNT"
+    run as_user 1001 "$MNT/ruvectorctl" verify "$MNT"
+    assert_failure 2
+    assert_output "ruvectorctl: $MNT/lock: Permission denied: the data is another user's"
+    rm "$MNT/lock" "$MNT/ruvectorctl"
 }
 
 @test "a newer format is refused" {
