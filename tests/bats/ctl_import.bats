@@ -194,9 +194,10 @@ import_during() { # CMD...
     append() {
         head -c 16 a.fvecs >> a.fvecs
     }
-    replace() {
+    replace() { # by one of the same age
         cp a.fvecs b.fvecs
         change_row b.fvecs 4491 7
+        touch -r a.fvecs b.fvecs
         mv b.fvecs a.fvecs
     }
     cut_off() {
