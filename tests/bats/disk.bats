@@ -17,20 +17,26 @@ teardown() {
     umount "$BATS_TEST_TMPDIR/small"
 }
 
+# FROM TO: vectors of 128 numbers; wide ones, so that few have to be linked before the disk is full
+rows() {
+    seq "$1" "$2" | awk '{ s = $1; for (i = 1; i < 128; i++) s = s " " i; print s }'
+}
+
 @test "ENOSPC in the middle of a batch" {
     cd "$MNT/tenants/t"
-    printf 'a\t1 0 0 0\nb\t0 1 0 0\n' | put ingest/small
-    run bash -c 'seq 400000 | awk "{ print \$1, 1, 2, 3 }" > ingest/large'
+    rows 1 2 | put ingest/small
+    rows 1 30000 > "$BATS_TEST_TMPDIR/large"
+    run bash -c 'cat "$1" > ingest/large' - "$BATS_TEST_TMPDIR/large"
     assert_failure
-    run bash -c 'seq 400000 | awk "{ print \$1, 1, 2, 3 }" > "$1" && cp "$1" ingest/copy' - "$BATS_TEST_TMPDIR/large"
+    run cp "$BATS_TEST_TMPDIR/large" ingest/copy
     assert_failure
     assert_output --partial "No space left"
     run ls vectors
-    assert_output "$(printf 'a\nb')"
-    echo "k=1 1 0 0 0" > query
+    assert_output "$(printf 'small:0\nsmall:1')"
+    echo "k=1 $(rows 1 1)" > query
     run cut -f1 results
-    assert_output a
-    echo "1 1 1 1" > vectors/c
+    assert_output small:0
+    rows 3 3 > vectors/c
     run ls vectors
-    assert_output "$(printf 'a\nb\nc')"
+    assert_output "$(printf 'c\nsmall:0\nsmall:1')"
 }

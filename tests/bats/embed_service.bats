@@ -110,7 +110,7 @@ texts() { # N
     service small
     texts 9 > texts
     ruvector-embed -u "$URL" texts > divided
-    assert_equal "$(awk '{ print $2 }' requests | sort -n | paste -sd ' ')" "1 2 2 2 2 3 4 5 9"
+    assert_equal "$(awk '{ print $2 }' requests | sort -n | paste -sd ' ')" "1 1 1 1 1 1 1 1 1 2 2 2 2 3 4 5 9"
     service
     ruvector-embed -u "$URL" texts | cmp - divided
 }
@@ -193,6 +193,7 @@ texts() { # N
     echo "[]" > file
     run ruvector-embed -u "file://$PWD/file" --tries 1 -q x
     assert_failure 1
+    assert_output --regexp '^ruvector-embed: file:.*: Protocol .file. (not supported|disabled)'
     service
     printf 'one\n\n' > texts
     run ruvector-embed -u "$URL" texts

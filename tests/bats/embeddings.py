@@ -7,7 +7,7 @@ The vector of a text is made of its letters. Each request takes the next BEHAVIO
   N:S       and Retry-After: S
   drop      the connection is closed without an answer
   reverse   the elements come in the other order
-  small     413 for more than two texts, from now on
+  small     413 for more than one text, from now on
   short     an element is missing
   ragged    the last vector has a number less
   nan       a vector has a string in it
@@ -80,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(308, b"", location="/elsewhere")
         if how == "noise":
             return self.reply(200, b"<html>welcome</html>")
-        if small and len(texts) > 2:
+        if small and len(texts) > 1:
             return self.fail(413, "too many")
         vectors = [vector(t, ask.get("dimensions", 9 if how == "wide" else 8)) for t in texts]
         if how == "ragged":
