@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/engine_impl.h"
 
 #define RECOVERED_MAX   100000u /* recovered rows that a writer may leave: a search scans them */
@@ -128,6 +129,8 @@ int backlog_link_one(struct collection *c, struct err *e)
 	uint32_t slot;
 	int rc = 0;
 
+	/* Rows are locked by spinning: before all others, it could keep the holder from giving back. */
+	thread_steps_aside();
 	rwlock_read(&c->link_gate);
 	rwlock_read(&c->lock);
 	if (link_begin(c, &slot)) {
