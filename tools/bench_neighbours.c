@@ -287,11 +287,13 @@ static size_t n_processes(const struct scene *s, const struct noise *n)
 	return n->ends ? 1 : s->clients;
 }
 
+/* In sessions of their own, as another user's: Linux shares processors among these (autogroup). */
 static void start(const struct scene *s, const struct noise *n, pid_t *ret)
 {
 	for (size_t i = 0; i < n_processes(s, n); i++) {
 		ret[i] = fork();
 		if (ret[i] == 0) {
+			setsid();
 			n->make(s, i);
 			_exit(0);
 		}
