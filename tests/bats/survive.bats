@@ -358,12 +358,22 @@ says() { # TEXT
     fs_answers
 }
 
+# Within half a second of its start, also where a pgrep takes as long.
 kill_each_server() {
-    local child
-    while kill -0 "$DAEMON" 2> /dev/null && ! says "giving up"; do
-        child=$(pgrep -P "$DAEMON" | head -1)
-        [ -z "$child" ] || kill -9 "$child" 2> /dev/null || :
-    done
+    local child children=/proc/$DAEMON/task/$DAEMON/children
+    while kill -0 "$DAEMON" 2> /dev/null; do
+        child=
+        if [ -e "$children" ]; then
+            read -r child _ < "$children" || :
+        else
+            child=$(pgrep -P "$DAEMON" | head -1)
+        fi
+        if [ -n "$child" ]; then
+            kill -9 "$child" 2> /dev/null || :
+        elif says "giving up"; then
+            break
+        fi
+    done 2> /dev/null
 }
 
 @test "servers that crash at once: growing delays, then the end, and nobody hangs" {
@@ -378,7 +388,8 @@ kill_each_server() {
     poll 2 has_status
     assert_equal "$(< "$BATS_TEST_TMPDIR/daemon.status")" 2
     DAEMON=
-    assert_equal "$(grep -c 'starting another' "$LOG")" 9
+    n=$(grep -c 'starting another' "$LOG")
+    [ "$n" -ge 9 ] && [ "$n" -le $((10 * ${RV_SLOWER:-1})) ] # the first one may have lived longer than a moment
     grep -q 'error: the server ended within a moment 9 times, the last one ended by signal 9' "$LOG"
     mount_fs # as if nothing had been
 }
