@@ -212,7 +212,7 @@ texts() { # N
     ruvector-embed -u "$URL" -b 8 texts > /dev/null 2> said
     assert_equal "$(< said)" ""
     service 429:1
-    run timeout -k 1 60 script -qec "stty cols 200; ruvector-embed -u '$URL' -b 2 texts > out" /dev/null
+    run timeout -k 1 $((60 * ${RV_SLOWER:-1})) script -qec "stty cols 200; ruvector-embed -u '$URL' -b 2 texts > out" /dev/null
     assert_success
     assert_output --partial "ruvector-embed: the service says 429: come back later; again in 1 s"
     assert_output --regexp 'embedding  \[[#.]+\] +[0-9]+%  [0-9]+ texts, [0-9]+ texts/s'
