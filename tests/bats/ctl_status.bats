@@ -46,6 +46,12 @@ row() { # NAME WORDS
         run "$CTL" status --sort "${order%:*}" "$MNT"
         assert_equal "$(tail -n +3 <<< "$output" | cut -d ' ' -f 1 | paste -sd ,)" "${order#*:}"
     done
+    # what is equal by its name, whichever came first
+    mkdir "$MNT/tenants/yard" "$MNT/tenants/corn"
+    for order in vectors:beta,acme,corn,yard,zero queries:acme,beta,corn,yard,zero; do
+        run "$CTL" status --sort "${order%:*}" "$MNT"
+        assert_equal "$(tail -n +3 <<< "$output" | cut -d ' ' -f 1 | paste -sd ,)" "${order#*:}"
+    done
     run "$CTL" status -s size "$MNT"
     assert_failure 2
     assert_output "ruvectorctl: no order 'size'; --help lists them"

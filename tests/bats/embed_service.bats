@@ -21,7 +21,7 @@ service() { # [BEHAVIOUR...]
     rm -f port requests
     python3 "$BATS_TEST_DIRNAME/embeddings.py" port requests "$@" 3>&- &
     SERVER=$!
-    poll 20 test -s port
+    poll 30 test -s port
     URL=http://127.0.0.1:$(< port)/v1
 }
 
@@ -90,11 +90,17 @@ texts() { # N
     run ruvector-embed -u "$URL" texts
     assert_failure 1
     assert_output --partial "to be tried again in 86400 s: the service says 429"
+    for code in 408 425 500 502 503 504 529; do
+        service $code:86400
+        run ruvector-embed -u "$URL" texts
+        assert_failure 1
+        assert_output --partial "to be tried again in 86400 s: the service says $code"
+    done
 }
 
 @test "what is refused for good is not" {
     texts 3 > texts
-    for code in 400 401 403 404 422; do
+    for code in 400 401 403 404 422 501 505; do
         service $code
         run ruvector-embed -u "$URL" texts
         assert_failure 1
@@ -118,7 +124,8 @@ texts() { # N
 @test "answers that make no sense are refused, and nothing of them is written" {
     texts 3 > texts
     for case in "short:the service answers 2 vectors to 3 texts" "noise:the service's answer: not JSON: " "half:the service's answer: not JSON: " \
-        "ragged:the service answers vectors of 8 and of 7 numbers" "nan:the service's vector 1: number 1: not a number"; do
+        "ragged:the service answers vectors of 8 and of 7 numbers" "nan:the service's vector 1: number 1: not a number" \
+        "twice:the service answers text 1 twice" "beyond:the service's answer has an index out of range"; do
         service "${case%%:*}"
         run ruvector-embed -u "$URL" texts
         assert_failure 1

@@ -9,6 +9,8 @@ The vector of a text is made of its letters. Each request takes the next BEHAVIO
   reverse   the elements come in the other order
   small     413 for more than one text, from now on
   short     an element is missing
+  twice     all elements say that they are the first one's
+  beyond    the last element's place is beyond the texts
   ragged    the last vector has a number less
   nan       a vector has a string in it
   noise     an answer that is no JSON
@@ -95,6 +97,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 data.reverse()
             if how == "short":
                 data.pop()
+            if how == "twice":
+                data = [{**d, "index": 0} for d in data]
+            if how == "beyond":
+                data[-1]["index"] = len(data)
             answer = {"object": "list", "data": data, "usage": {"total_tokens": 1}}
         body = json.dumps(answer).encode()
         if how == "half":
