@@ -60,12 +60,18 @@ mount -t fuse.ruvectorfs "$DATA" "$MNT" -o ro
 ls "$MNT/tenants"
 if mkdir "$MNT/tenants/u"; then exit 1; fi
 end_all
+mount.ruvectorfs "$DATA" "$MNT" -o noatime -s -o ro -v # as mount(8) never calls it
+grep " $MNT " /proc/mounts
+if mkdir "$MNT/tenants/u"; then exit 1; fi
+end_all
 END
     assert_success
     assert_line --index 0 --regexp "^$DATA $MNT fuse.ruvectorfs rw,.*noatime"
     assert_line --index 1 0
     assert_line --index 2 t
     assert_line --index 3 --partial "Read-only file system"
+    assert_line --index 4 --regexp "^$DATA $MNT fuse.ruvectorfs rw,.*noatime"
+    assert_line --index 5 --partial "Read-only file system"
 }
 
 @test "lines of fstab, mount -a, what the helper refuses" {
