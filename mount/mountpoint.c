@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,16 +95,18 @@ char *mountpoint_of(const char *data)
 	return found;
 }
 
-/* umount(8) is not setuid for FUSE, fusermount3 is. */
-static int fusermount(const char *path)
+static int run_quietly(char *const argv[])
 {
-	int status;
+	int status, null;
 	pid_t pid = fork();
 
 	if (pid < 0)
 		return -errno;
 	if (pid == 0) {
-		execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", path, (char *)NULL);
+		null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+		if (null >= 0)
+			dup2(null, STDERR_FILENO);
+		execvp(argv[0], argv);
 		_exit(127);
 	}
 	if (waitpid(pid, &status, 0) < 0)
@@ -111,12 +114,26 @@ static int fusermount(const char *path)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
 }
 
+/* By programs that are setuid. fusermount3 fails where there is no /etc/mtab, umount(8) if it is old. */
+static int take_off_as_user(const char *path)
+{
+	char *copy = strdup(path);
+	char *const by_fuse[] = { "fusermount3", "-u", "-z", "-q", "--", copy, NULL };
+	char *const by_mount[] = { "umount", "-l", "--", copy, NULL };
+	int rc = copy ? run_quietly(by_fuse) : -ENOMEM;
+
+	if (rc == -EPERM)
+		rc = run_quietly(by_mount);
+	free(copy);
+	return rc;
+}
+
 static int take_off(const char *path, struct err *e)
 {
 	int rc = umount2(path, MNT_DETACH) < 0 ? -errno : 0;
 
 	if (rc == -EPERM)
-		rc = fusermount(path);
+		rc = take_off_as_user(path);
 	if (rc < 0)
 		return err_set(e, rc, "%s: a dead mount that cannot be taken off: %s", path,
 		               strerror(-rc));
