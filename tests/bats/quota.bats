@@ -137,6 +137,8 @@ free max_qps=x"
     assert_output --partial 'max_qps "x" is not a whole number'
     cd /
     remount tier=gold
+    run write "$MNT/tiers" "gold remove" # it is what new tenants get
+    assert_output --partial "Device or resource busy"
     mkdir "$MNT/tenants/new"
     assert_equal "$(value "$MNT/tenants/new/quota" max_qps)" 50
     assert_equal "$(value "$T/quota" max_vectors)" 50
@@ -147,6 +149,10 @@ free max_qps=x"
     assert_equal "$(stat -c '%u %a' "$MNT/tiers")" "$(id -u) 644"
     write "$MNT/tiers" "free default"
     assert_equal "$(value "$T/quota" max_vectors)" 10000
+    rmdir "$MNT/tenants/new"
+    remount
+    write "$MNT/tiers" "gold remove"
+    assert_equal "$(cut -d ' ' -f 1 "$MNT/tiers" | paste -sd ' ')" "free pro unlimited"
 }
 
 @test "two writers to quota at once: one after the other, each whole" {
