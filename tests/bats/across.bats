@@ -133,6 +133,19 @@ ask() { # QUERY
     assert_equal "$(cut -f1 "$MNT/all/results" | paste -sd ' ')" "a/near  a/far"
 }
 
+@test "an exchange has at most 10000 queries" {
+    mount_fs
+    some_tenants
+    yes "k=1 1 0 0" | head -n 10000 > "$BATS_TEST_TMPDIR/asked"
+    cp "$BATS_TEST_TMPDIR/asked" "$MNT/all/query"
+    assert_equal "$(grep -c . "$MNT/all/results")" 10000
+    echo "k=1 1 0 0" >> "$BATS_TEST_TMPDIR/asked"
+    run cp "$BATS_TEST_TMPDIR/asked" "$MNT/all/query"
+    assert_failure
+    assert_output --partial "Argument list too long"
+    assert_equal "$(cat "$MNT/all/error")" "query 10001: more than 10000 queries in one exchange"
+}
+
 @test "stats are the top's, tenants are listed by last access" {
     mount_fs
     some_tenants

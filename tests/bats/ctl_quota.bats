@@ -84,6 +84,10 @@ near_for() { # TENANT SECONDS
     rule "after_s 1"
     run "$CTL" quota -n -r "$BATS_TEST_TMPDIR/rule" "$MNT"
     assert_output "full max_vectors 19/20 raised to 30"
+    echo "20 1" > "$MNT/tenants/full/ingest/more" # and it goes on being used
+    run "$CTL" quota -n -r "$BATS_TEST_TMPDIR/rule" "$MNT"
+    assert_output "full max_vectors 20/20 raised to 30"
+    rm "$MNT/tenants/full/vectors/more"
     echo "max_vectors 21" > "$MNT/tenants/full/quota" # still near
     run "$CTL" quota -n -r "$BATS_TEST_TMPDIR/rule" "$MNT"
     assert_output ""

@@ -97,6 +97,12 @@ insert() { # FROM TO
     write "$T/quota" "max_vectors max"
     sees "quota_ok utilization=0.000"
     assert_equal "$(grep -c near_quota "$SAW")" 2
+    # and by its tier's
+    write "$MNT/tiers" "gold max_vectors=100"
+    write "$T/quota" "tier gold"
+    write "$MNT/tiers" "gold max_vectors=8"
+    again() { [ "$(grep -c "near_quota utilization=1.000" "$SAW")" -eq 2 ]; }
+    poll 10 again
 }
 
 @test "quota_exceeded: the key and how often, at most once a second" {

@@ -293,6 +293,17 @@ PY
     rm ingest/g
     [ ! -e ingest/g ]
     assert_equal "$(ls vectors | wc -l)" 2
+    # with flags: neither exchanged nor overwritten
+    echo "5 6" > ingest/h
+    echo "7 8" > ingest/i
+    run python3 -c '
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for flags in 1, 2:
+    if libc.renameat2(-100, b"ingest/h", -100, b"ingest/i", flags):
+        print(os.strerror(ctypes.get_errno()))'
+    assert_line --index 1 "Invalid argument"
+    assert_equal "$(ls ingest | paste -sd ' ') $(cat error)" "h i rename with flags is for plain files"
 }
 
 @test "a file that is removed or replaced while it is written does not come back" {
