@@ -43,6 +43,18 @@ receipt() { # FILE KEY
     assert_equal "$(receipt loop vectors)" 3
 }
 
+@test "what a receipt has, of one batch and of several" {
+    echo "1 2" > ingest/a
+    assert_equal "$(cut -d ' ' -f 1 ingest/a | paste -sd ' ')" "state vectors replaced bytes seconds"
+    echo "max_batch 2" > quota
+    printf '1 2\n3 4\n5 6\n' | put ingest/b
+    assert_equal "$(cut -d ' ' -f 1 ingest/b | paste -sd ' ')" "state vectors replaced bytes seconds batches"
+    assert_equal "$(receipt b batches)" 2
+    run bash -c 'echo x > ingest/c'
+    assert_failure
+    assert_equal "$(cut -d ' ' -f 1 ingest/c | paste -sd ' ')" "state vectors replaced bytes seconds error"
+}
+
 @test "a file with several lines is one batch, by position" {
     printf '1 0\n0 1\n1 1\n' > "$BATS_TEST_TMPDIR/three.txt"
     cp "$BATS_TEST_TMPDIR/three.txt" ingest/
