@@ -216,19 +216,19 @@ nonsense"
 }
 
 @test "a graph whose image cannot be read any more is made anew beside searches" {
-    vectors 6000 64 | put ingest/a
+    vectors 3000 64 | put ingest/a
     poll 60 grep -q "^index_backlog 0" stats
     cd /
     remount
     cd "$T"
     server=$(server_pid)
     truncate -s 8192 "$DATA"/stores/*/*.graph
-    for i in 1 7 77 777 5999; do
+    for i in 1 7 77 777 2999; do
         write query "k=1 like=v$i"
         assert_equal "$(cut -f 1 results)" "v$i"
     done
     timeout $((60 * ${RV_SLOWER:-1})) grep -m1 rebuilt events
-    for i in 1 7 77 777 5999; do
+    for i in 1 7 77 777 2999; do
         write query "k=1 ef=200 like=v$i"
         assert_equal "$(cut -f 1 results)" "v$i"
     done
