@@ -75,10 +75,16 @@ static void reply(fuse_req_t req, const char *op, int rc)
 	fuse_reply_err(req, rc < 0 ? -rc : 0);
 }
 
-static struct fuse_entry_param entry_param(const struct tree_entry *e)
+/* What the kernel calls it is not what it is here. */
+static uint64_t node_of(fuse_req_t req, fuse_ino_t ino)
+{
+	return tree_hidden(tree_of(req), ino);
+}
+
+static struct fuse_entry_param entry_param(fuse_req_t req, const struct tree_entry *e)
 {
 	return (struct fuse_entry_param){
-		.ino = e->node,
+		.ino = tree_shown(tree_of(req), e->node),
 		.attr = e->attr,
 		.entry_timeout = e->entry_timeout,
 		.attr_timeout = e->attr_timeout,
@@ -93,7 +99,7 @@ static void reply_entry(fuse_req_t req, const char *op, int rc, const struct tre
 		reply(req, op, rc);
 		return;
 	}
-	p = entry_param(e);
+	p = entry_param(req, e);
 	fuse_reply_entry(req, &p);
 }
 
@@ -125,7 +131,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct caller who = caller_of(req);
 	struct tree_entry e;
-	int rc = tree_lookup(tree_of(req), &who, parent, name, &e);
+	int rc = tree_lookup(tree_of(req), &who, node_of(req, parent), name, &e);
 
 	reply_entry(req, __func__, rc, &e);
 }
@@ -134,7 +140,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct caller who = caller_of(req);
 	struct tree_entry e;
-	int rc = tree_getattr(tree_of(req), &who, ino, &e);
+	int rc = tree_getattr(tree_of(req), &who, node_of(req, ino), &e);
 
 	reply_attr(req, __func__, rc, &e);
 }
@@ -164,10 +170,11 @@ static unsigned set_flags(int to_set)
 static void forget_dependents(fuse_req_t req, fuse_ino_t ino)
 {
 	uint64_t nodes[TREE_DEPENDENTS_MAX];
-	size_t n = tree_dependents(ino, nodes, TREE_DEPENDENTS_MAX);
+	size_t n = tree_dependents(node_of(req, ino), nodes, TREE_DEPENDENTS_MAX);
 
 	for (size_t i = 0; i < n; i++)
-		fuse_lowlevel_notify_inval_inode(mount_of(req)->session, nodes[i], -1, 0);
+		fuse_lowlevel_notify_inval_inode(mount_of(req)->session,
+		                                 tree_shown(tree_of(req), nodes[i]), -1, 0);
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
@@ -176,8 +183,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to
 	struct caller who = caller_of(req);
 	unsigned what = set_flags(to_set);
 	struct tree_entry e;
-	int rc = tree_setattr(tree_of(req), &who, ino, fi ? fi->fh : TREE_NO_HANDLE, what, attr,
-	                      &e);
+	int rc = tree_setattr(tree_of(req), &who, node_of(req, ino), fi ? fi->fh : TREE_NO_HANDLE,
+	                      what, attr, &e);
 
 	if (rc == 0 && (what & (TREE_SET_MODE | TREE_SET_UID | TREE_SET_GID)))
 		forget_dependents(req, ino);
@@ -190,7 +197,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 {
 	struct caller who = caller_of(req);
 	struct tree_entry e;
-	int rc = tree_mkdir(tree_of(req), &who, parent, name, mode & ~who.umask, &e);
+	int rc = tree_mkdir(tree_of(req), &who, node_of(req, parent), name, mode & ~who.umask, &e);
 
 	reply_entry(req, __func__, rc, &e);
 }
@@ -199,21 +206,22 @@ static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct caller who = caller_of(req);
 
-	reply(req, __func__, tree_rmdir(tree_of(req), &who, parent, name));
+	reply(req, __func__, tree_rmdir(tree_of(req), &who, node_of(req, parent), name));
 }
 
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct caller who = caller_of(req);
 
-	reply(req, __func__, tree_unlink(tree_of(req), &who, parent, name));
+	reply(req, __func__, tree_unlink(tree_of(req), &who, node_of(req, parent), name));
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned flags)
 {
 	struct caller who = caller_of(req);
-	int rc = tree_rename(tree_of(req), &who, parent, name, new_parent, new_name, flags);
+	int rc = tree_rename(tree_of(req), &who, node_of(req, parent), name,
+	                     node_of(req, new_parent), new_name, flags);
 
 	reply(req, __func__, rc);
 }
@@ -257,14 +265,14 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	struct fuse_entry_param p;
 	struct tree_entry e;
 	uint64_t handle;
-	int rc = tree_create(t, &who, parent, name, mode, fi->flags, &e, &handle);
+	int rc = tree_create(t, &who, node_of(req, parent), name, mode, fi->flags, &e, &handle);
 
 	if (rc < 0) {
 		reply(req, __func__, rc);
 		return;
 	}
 	fill_open(fi, handle, false);
-	p = entry_param(&e);
+	p = entry_param(req, &e);
 	after_open(req, t, handle, fuse_reply_create(req, &p, fi));
 }
 
@@ -289,7 +297,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	uint64_t handle;
 	bool noflush;
 	uint64_t reaches;
-	int rc = tree_open(t, &who, ino, fi->flags, &handle, &noflush);
+	int rc = tree_open(t, &who, node_of(req, ino), fi->flags, &handle, &noflush);
 
 	if (rc < 0) {
 		reply(req, __func__, rc);
@@ -316,7 +324,8 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 {
 	struct buf data BUF_AUTO = BUF_INIT;
 	struct waiting *w = mount_of(req)->waiting;
-	struct waiting_read r = { req, caller_of(req), ino, fi->fh, (uint64_t)off, size };
+	struct waiting_read r = { req,    caller_of(req), node_of(req, ino),
+		                  fi->fh, (uint64_t)off,  size };
 	uint64_t generation;
 	int rc;
 
@@ -367,7 +376,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	interrupt_set(NULL, NULL, false); /* nobody is there to be told */
-	waiting_forget(mount_of(req)->waiting, ino, fi->fh);
+	waiting_forget(mount_of(req)->waiting, node_of(req, ino), fi->fh);
 	tree_release(tree_of(req), fi->fh);
 	reply(req, __func__, 0);
 }
@@ -379,7 +388,7 @@ static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
 	int ready = tree_poll(tree_of(req), fi->fh);
 
 	if (ph && ready == 0)
-		waiting_poll(mount_of(req)->waiting, ino, fi->fh, ph);
+		waiting_poll(mount_of(req)->waiting, node_of(req, ino), fi->fh, ph);
 	else if (ph)
 		fuse_pollhandle_destroy(ph);
 	if (ready < 0)
@@ -395,7 +404,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	struct tree *t = tree_of(req);
 	struct caller who = caller_of(req);
 	uint64_t handle;
-	int rc = tree_opendir(t, &who, ino, &handle);
+	int rc = tree_opendir(t, &who, node_of(req, ino), &handle);
 
 	if (rc < 0) {
 		reply(req, __func__, rc);
@@ -456,7 +465,7 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
 	struct caller who = caller_of(req);
 	struct statvfs st;
-	int rc = tree_statfs(tree_of(req), &who, ino, &st);
+	int rc = tree_statfs(tree_of(req), &who, node_of(req, ino), &st);
 
 	if (rc < 0)
 		reply(req, __func__, rc);
@@ -483,7 +492,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 {
 	struct buf value BUF_AUTO = BUF_INIT;
 	struct caller who = caller_of(req);
-	int rc = tree_getxattr(tree_of(req), &who, ino, name, &value);
+	int rc = tree_getxattr(tree_of(req), &who, node_of(req, ino), name, &value);
 
 	reply_xattr(req, __func__, rc, &value, size);
 }
@@ -492,7 +501,7 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	struct buf names BUF_AUTO = BUF_INIT;
 	struct caller who = caller_of(req);
-	int rc = tree_listxattr(tree_of(req), &who, ino, &names);
+	int rc = tree_listxattr(tree_of(req), &who, node_of(req, ino), &names);
 
 	reply_xattr(req, __func__, rc, &names, size);
 }
@@ -502,14 +511,15 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 {
 	struct caller who = caller_of(req);
 
-	reply(req, __func__, tree_setxattr(tree_of(req), &who, ino, name, value, size, flags));
+	reply(req, __func__,
+	      tree_setxattr(tree_of(req), &who, node_of(req, ino), name, value, size, flags));
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct caller who = caller_of(req);
 
-	reply(req, __func__, tree_removexattr(tree_of(req), &who, ino, name));
+	reply(req, __func__, tree_removexattr(tree_of(req), &who, node_of(req, ino), name));
 }
 
 const struct fuse_lowlevel_ops mount_ops = {

@@ -217,7 +217,9 @@ static int load(struct tenants *ts, struct err *e)
 	look_at_usage(ts);
 	load_dir_owner(ts);
 	settings_load(ts);
-	shown_load(ts);
+	rc = shown_load(ts, e);
+	if (rc < 0)
+		return rc;
 	snprintf(path, sizeof(path), "%s/stores", ts->data);
 	if (ts->read_only)
 		return 0;

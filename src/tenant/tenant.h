@@ -113,6 +113,9 @@ int tenants_of_collection(struct tenants *ts, uint32_t cid, uint32_t *ret_number
  */
 uint32_t tenants_shown(const struct tenants *ts, uint32_t number);
 uint32_t tenants_hidden(const struct tenants *ts, uint32_t shown);
+/* Likewise of 58 bits, of which 0 is nothing special. */
+uint64_t tenants_shown_node(const struct tenants *ts, uint64_t node);
+uint64_t tenants_hidden_node(const struct tenants *ts, uint64_t shown);
 
 /* ---- inside ---- */
 enum tenant_access {

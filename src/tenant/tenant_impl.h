@@ -253,7 +253,7 @@ void life_changed_locked(struct tenants *ts) REQUIRES(ts->lock);
 bool life_step_locked(struct tenants *ts, uint64_t *ret_ns) REQUIRES(ts->lock);
 
 /* ---- shown.c ---- */
-void shown_load(struct tenants *ts);
+int shown_load(struct tenants *ts, struct err *e);
 
 /* ---- tier_table.c ---- */
 int tiers_load(struct tenants *ts, struct err *e);

@@ -133,6 +133,25 @@ void tree_drop_orphan(struct tree *t, const struct caller *who)
 	tree_release(t, number);
 }
 
+/* ---- numbers ---- */
+
+#define KIND_SHIFT 58
+#define KIND_MASK  (~0ull << KIND_SHIFT)
+
+uint64_t tree_shown(const struct tree *t, uint64_t node)
+{
+	if (node == NODE_ROOT_NUMBER)
+		return node;
+	return (node & KIND_MASK) | tenants_shown_node(t->tenants, node & ~KIND_MASK);
+}
+
+uint64_t tree_hidden(const struct tree *t, uint64_t shown)
+{
+	if (shown == NODE_ROOT_NUMBER)
+		return shown;
+	return (shown & KIND_MASK) | tenants_hidden_node(t->tenants, shown & ~KIND_MASK);
+}
+
 /* ---- what every operation does ---- */
 
 int tree_node(uint64_t number, struct node *ret, struct err *e)

@@ -37,6 +37,13 @@ struct tree_options {
 int tree_new(const struct tree_options *o, struct tree **ret, struct err *e);
 void tree_free(struct tree *t); /* ends open handles: what waits in them is rejected */
 
+/*
+ * A node's number as the kernel is told it, and back: it tells its users (name_to_handle_at(2)), who
+ * shall not count others by it. The same for every server of a mount.
+ */
+uint64_t tree_shown(const struct tree *t, uint64_t node);
+uint64_t tree_hidden(const struct tree *t, uint64_t shown);
+
 struct tree_entry {
 	uint64_t node;
 	struct stat attr; /* st_ino is the same for all callers of per-caller files */

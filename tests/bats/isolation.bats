@@ -164,7 +164,7 @@ END
     assert_file_exists "$DATA/stores/1/figures" # which goes when a store is opened
 }
 
-@test "inode numbers and offsets of directories do not count what others make" {
+@test "inode numbers, file handles and offsets of directories do not count what others make" {
     mkdir "$T"/other{1..20}
     as_user $BOB mkdir "$T/bob/collections/c1"
     mkdir "$T"/other{21..40}
@@ -177,15 +177,20 @@ class Entry(ctypes.Structure):
     _fields_ = [("ino", ctypes.c_uint64), ("off", ctypes.c_uint64), ("len", ctypes.c_ushort), ("type", ctypes.c_ubyte), ("name", ctypes.c_char * 256)]
 libc.opendir.restype = libc.readdir.restype = ctypes.c_void_p
 libc.readdir.argtypes = [ctypes.c_void_p]
-d, numbers, cookies = libc.opendir(sys.argv[1].encode()), {}, {}
+def by_handle(p): # the number by which the kernel knows it
+    handle, mount = ctypes.create_string_buffer(bytes((128, 0, 0, 0)) + bytes(132)), ctypes.c_int()
+    assert libc.name_to_handle_at(-100, p.encode(), handle, ctypes.byref(mount), 0) == 0
+    return int.from_bytes(handle.raw[8:12], sys.byteorder)
+d, numbers, cookies, handles = libc.opendir(sys.argv[1].encode()), {}, {}, {}
 while p := libc.readdir(d):
     e = ctypes.cast(p, ctypes.POINTER(Entry)).contents
     if e.name.startswith(b"c"):
         assert e.ino == os.stat(os.path.join(sys.argv[1], e.name.decode())).st_ino
         numbers[e.name], cookies[e.name] = e.ino >> 32 & (1 << 26) - 1, e.off
+        handles[e.name] = by_handle(os.path.join(sys.argv[1], e.name.decode())) & (1 << 26) - 1
 assert len(numbers) == 3, numbers
-assert len(set(numbers.values())) == len(set(cookies.values())) == 3
-for of in numbers, cookies:
+assert len(set(numbers.values())) == len(set(cookies.values())) == len(set(handles.values())) == 3
+for of in numbers, cookies, handles:
     # 22 and 1 apart in the order in which they were made: neither distance may be seen
     if abs(of[b"c2"] - of[b"c1"]) < 100 and abs(of[b"c3"] - of[b"c2"]) < 100:
         print("counted:", of)

@@ -300,6 +300,28 @@ static void test_numbers(void **state)
 	assert_true(make("a") > again);
 }
 
+/* What is shown of numbers goes back, is each another one's, and stays over a mount. */
+static void test_shown(void **state)
+{
+	const uint64_t last = (1ull << 58) - 1;
+	uint64_t node = tenants_shown_node(ts, 7);
+	uint32_t number = tenants_shown(ts, 7);
+
+	for (uint64_t n = 0; n < 5000; n++) {
+		uint64_t low = tenants_shown_node(ts, n), high = tenants_shown_node(ts, last - n);
+
+		assert_true(low <= last && high <= last && low != high);
+		assert_true(tenants_hidden_node(ts, low) == n);
+		assert_true(tenants_hidden_node(ts, high) == last - n);
+		assert_true(tenants_shown_node(ts, tenants_hidden_node(ts, n)) == n);
+		assert_true(tenants_hidden(ts, tenants_shown(ts, (uint32_t)n)) == n);
+	}
+	assert_int_equal(tenants_shown(ts, 0), 0);
+	remount();
+	assert_true(tenants_shown_node(ts, 7) == node);
+	assert_int_equal(tenants_shown(ts, 7), number);
+}
+
 static void test_tier_of_mount(void **state)
 {
 	struct tenants_options o = { .data = data, .tier = "gold", .workers = workers };
@@ -1330,6 +1352,7 @@ int main(void)
 		TEST(test_create_find),
 		TEST(test_persistence),
 		TEST(test_numbers),
+		TEST(test_shown),
 		TEST(test_tier_of_mount),
 		TEST(test_read_only_mount),
 		TEST(test_nothing_opens),
