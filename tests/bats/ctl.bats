@@ -195,6 +195,19 @@ offset_of() { # FILE TEXT
     assert_line "k 3"
 }
 
+@test "restore of a backup of damaged data: all that there is, the damage told, exit code 1" {
+    mount_fs
+    fill
+    umount_fs
+    flip "$DATA/stores/1/1.vectors.1" 6000
+    "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+    run "$CTL" restore "$BATS_TEST_TMPDIR/b.tar" "$BATS_TEST_TMPDIR/copy"
+    assert_failure 1
+    assert_line --regexp '^tenants/big: the vector of row [0-9]+ is damaged$'
+    assert_line "2 tenants, 3 collections, 3002 vectors: 1 findings"
+    cmp "$DATA/stores/1/1.vectors.1" "$BATS_TEST_TMPDIR/copy/stores/1/1.vectors.1"
+}
+
 @test "restore refuses what is damaged, cut off or no backup, and leaves nothing" {
     mount_fs
     fill

@@ -388,8 +388,7 @@ kill_each_server() {
     poll 2 has_status
     assert_equal "$(< "$BATS_TEST_TMPDIR/daemon.status")" 2
     DAEMON=
-    n=$(grep -c 'starting another' "$LOG")
-    [ "$n" -ge 9 ] && [ "$n" -le $((10 * ${RV_SLOWER:-1})) ] # the first one may have lived longer than a moment
+    [ "$(grep -c 'starting another' "$LOG")" -ge 9 ] # more if one lived for a moment, from which on they are counted anew
     grep -q 'error: the server ended within a moment 9 times, the last one ended by signal 9' "$LOG"
     mount_fs # as if nothing had been
 }
