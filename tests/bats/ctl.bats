@@ -184,6 +184,7 @@ offset_of() { # FILE TEXT
     echo "plan gold" > "$MNT/tenants/small/labels"
     echo "k 3" > "$MNT/tenants/small/collections/more/config"
     umount_fs
+    mkdir -p "$BATS_TEST_TMPDIR/copy/lost+found" # a filesystem of its own
     "$CTL" backup -q "$DATA" - | gzip | gzip -d | "$CTL" restore -q - "$BATS_TEST_TMPDIR/copy"
     assert_equal "$(ls "$DATA")" "$(printf '%s\n' audit format lock registry.commits registry.db stores)"
     DATA=$BATS_TEST_TMPDIR/copy
