@@ -149,6 +149,18 @@ prepared() { # PREPARATION UID [OPTIONS]
     rm "$MNT/lock" "$MNT/ruvectorctl"
 }
 
+@test "-d stays in the foreground and shows requests; the most threads, and a comment of fstab" {
+    mkdir "$MNT"
+    start_daemon "$RV_BIN/ruvectorfs" -d -o threads=4096,comment=x "$DATA" "$MNT"
+    poll 40 fs_settled
+    assert_equal "$(cut -d ' ' -f 1 "$DATA/lock")" "$(daemon_pid)"
+    cat "$MNT/version"
+    grep -q debug "$LOG"
+    umount_fs
+    run ruvectorfs -o threads=4097 "$DATA" "$MNT"
+    assert_failure 1
+}
+
 @test "a newer format is refused" {
     mount_fs
     umount_fs
