@@ -37,6 +37,8 @@ struct waiting {
 	pthread_t thread;  /* const */
 	struct mutex lock;
 	struct cond wake;            /* lock */
+	struct cond tried;           /* lock; raised after each poll that was tried */
+	const struct parked *trying; /* lock; a poll whose handle is looked at, off the list */
 	struct parked *first;        /* lock */
 	_Atomic uint64_t generation; /* changes under lock */
 	bool ending;                 /* lock */
@@ -184,6 +186,12 @@ void waiting_poll(struct waiting *w, uint64_t node, uint64_t handle, struct fuse
 		end_poll(w, old, false);
 }
 
+static bool is_tried_locked(const struct waiting *w, uint64_t handle) REQUIRES(w->lock)
+{
+	return w->trying && w->trying->read.handle == handle;
+}
+
+/* A poll holds no request that would keep its handle, so nobody may be looking at it any more. */
 void waiting_forget(struct waiting *w, uint64_t node, uint64_t handle)
 {
 	struct parked *p;
@@ -192,10 +200,16 @@ void waiting_forget(struct waiting *w, uint64_t node, uint64_t handle)
 	if (!node_decode(node, &n) || n.kind != NODE_EVENTS)
 		return;
 	mutex_lock(&w->lock);
-	p = take_poll_locked(w, handle);
-	mutex_unlock(&w->lock);
-	if (p)
+	while ((p = take_poll_locked(w, handle)) || is_tried_locked(w, handle)) {
+		if (!p) {
+			cond_wait(&w->tried, &w->lock);
+			continue;
+		}
+		mutex_unlock(&w->lock);
 		end_poll(w, p, false);
+		mutex_lock(&w->lock);
+	}
+	mutex_unlock(&w->lock);
 }
 
 /* ---- the thread ---- */
@@ -243,12 +257,18 @@ static void try_poll_locked(struct waiting *w, struct parked *p) REQUIRES(w->loc
 		bool stop = w->ending;
 
 		generation = w->generation;
+		w->trying = p;
 		mutex_unlock(&w->lock);
 		ready = stop ? 1 : tree_poll(w->tree, p->read.handle);
-		if (ready)
-			end_poll(w, p, ready > 0);
 		mutex_lock(&w->lock);
+		w->trying = NULL;
+		cond_broadcast(&w->tried);
 	} while (!ready && !link_locked(w, p, generation));
+	if (!ready)
+		return;
+	mutex_unlock(&w->lock);
+	end_poll(w, p, ready > 0);
+	mutex_lock(&w->lock);
 }
 
 static void *answer(void *arg)
@@ -283,10 +303,12 @@ int waiting_start(struct tree *tree, struct waiting **ret, struct err *e)
 	w->tree = tree;
 	mutex_init(&w->lock);
 	cond_init(&w->wake);
+	cond_init(&w->tried);
 	signals_block(&old);
 	rc = pthread_create(&w->thread, NULL, answer, w);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc != 0) {
+		cond_destroy(&w->tried);
 		cond_destroy(&w->wake);
 		mutex_destroy(&w->lock);
 		mem_free(w);
@@ -311,6 +333,7 @@ void waiting_free(struct waiting *w)
 {
 	if (!w)
 		return;
+	cond_destroy(&w->tried);
 	cond_destroy(&w->wake);
 	mutex_destroy(&w->lock);
 	mem_free(w);

@@ -157,7 +157,7 @@ struct collection {
 	unsigned link_jobs;
 	bool maint_job;
 	uint64_t maint_after_ns;    /* one failed: no other before that (monotonic) */
-	bool old_maps;              /* a compaction's old generation is still mapped */
+	bool old_maps;              /* mu, written with maint: an old generation is still mapped */
 	bool rebuilding;            /* mu: the graph is made anew from all rows */
 	struct compaction *command; /* maint: of engine_compact, NULL: none runs */
 };

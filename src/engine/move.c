@@ -146,6 +146,13 @@ static int compact_gated(struct collection *c, struct err *e) REQUIRES(c->maint,
 	return 1;
 }
 
+static void set_old_maps(struct collection *c, bool mapped) REQUIRES(c->maint)
+{
+	mutex_lock(&c->mu);
+	c->old_maps = mapped;
+	mutex_unlock(&c->mu);
+}
+
 static int rewrite(struct collection *c, struct err *e) REQUIRES(c->maint)
 {
 	int rc;
@@ -154,7 +161,7 @@ static int rewrite(struct collection *c, struct err *e) REQUIRES(c->maint)
 	rc = compact_gated(c, e);
 	rwlock_write_unlock(&c->commit_gate);
 	if (rc > 0)
-		c->old_maps = true;
+		set_old_maps(c, true);
 	return rc;
 }
 
@@ -175,7 +182,7 @@ int compact(struct collection *c, struct err *e)
 		return rc;
 	readers_leave(c);
 	store_drop_old_maps(c->engine->store, c->cid);
-	c->old_maps = false;
+	set_old_maps(c, false);
 	if (!c->command)
 		engine_tell(c, ENGINE_COMPACTED);
 	return image_save(c, e);

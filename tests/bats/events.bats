@@ -154,6 +154,32 @@ insert() { # FROM TO
     assert_output ""
 }
 
+@test "a descriptor that is closed while its poll is looked at" {
+    local server
+    server=$(server_pid)
+    timeout 60 python3 - "$T" << 'EOF'
+import os, select, sys, threading, time
+t, end = sys.argv[1], time.monotonic() + 3
+def polls():
+    while time.monotonic() < end:
+        fd = os.open(t + "/events", os.O_RDONLY)
+        p = select.poll()
+        p.register(fd, select.POLLIN)
+        while p.poll(1):
+            os.read(fd, 4096)
+        os.close(fd)
+def acts():
+    while time.monotonic() < end:
+        for word in "readonly\n", "active\n":
+            with open(t + "/status", "w") as f:
+                f.write(word)
+threads = [threading.Thread(target=f) for f in (polls, polls, polls, polls, acts)]
+[x.start() for x in threads]
+[x.join() for x in threads]
+EOF
+    assert_equal "$(server_pid)" "$server"
+}
+
 @test "poll: not ready, then ready, then not; other files are always ready" {
     timeout 60 python3 -c '
 import os, select, sys
