@@ -203,8 +203,8 @@ int sections_write(struct sections_writer *w, uint32_t tag, const void *p, size_
 	if (rc < 0 || n == 0)
 		return rc;
 	section = &w->table[w->n - 1];
-	section->crc = crc32c(section->crc, p,
-	                      n); /* before a system call reads it (base/mapped.h) */
+	/* Before a system call reads it, which base/mapped.h wants. */
+	section->crc = crc32c(section->crc, p, n);
 	section->length += n;
 	return append(w, p, n);
 }

@@ -103,8 +103,6 @@ static bool share(int32_t nice)
 		.flags = RESET_ON_FORK, .nice = nice, .runtime_ns = SLICE_NS });
 }
 
-/* ---- public ---- */
-
 /* Its nice value; -1: nothing is to be changed. */
 static int nice_of_this(void)
 {
@@ -124,15 +122,15 @@ static void begin(void)
 		(void)share(nice);
 }
 
+/* ---- public ---- */
+
 void thread_answers(bool first)
 {
 	if (kind == PLAIN)
 		begin();
 	if (first && (kind == SHORT || kind == ASIDE) && thread_may_go_first() && go_first())
 		kind = FIRST;
-	else if (!first && kind == FIRST && share(0))
-		kind = SHORT;
-	else if (!first && kind == ASIDE)
+	else if (!first && (kind == ASIDE || (kind == FIRST && share(0))))
 		kind = SHORT;
 }
 

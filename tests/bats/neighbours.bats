@@ -12,8 +12,7 @@ setup() {
 }
 
 teardown() {
-    [ -z "$FLOOD" ] || kill "$FLOOD" || true
-    [ -z "$FLOOD" ] || wait "$FLOOD" || true
+    [ -z "$FLOOD" ] || end_flood || echo "the flood had ended before"
     umount_fs
 }
 

@@ -2,23 +2,8 @@
  * test_access.c: open files after owner or mode was changed, where it is about moments: a server that
  * died in the middle of a change, an open that was on its way, changes that are about others.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "t_tree.h"
 
-#include "base/io.h"
-#include "t.h"
-#include "tree/kept.h"
-#include "tree/tree.h"
-
-static char data[64];
-static int fd;
-static struct workers *workers;
-static struct tenants *ts;
-static struct tree *tree;
 static uint32_t tenant, other;
 static uint64_t open_file; /* stats of tenant, opened by stranger */
 
@@ -30,20 +15,6 @@ static const struct caller stranger = { .uid = 7, .gid = 7 };
 /* Has it as his own. */
 static const struct caller member = { .uid = 8, .gid = 13000, .tid = 1 };
 static const struct caller root = { 0 };
-
-static void serve(void)
-{
-	struct tree_options o = { .tenants = ts, .data = data, .version = "0", .kept_fd = fd };
-
-	T_OK(tree_new(&o, &tree, NULL));
-}
-
-/* The server dies, and another one comes. */
-static void restart(void)
-{
-	tree_free(tree);
-	serve();
-}
 
 static uint64_t node_of(enum node_kind kind, uint32_t number)
 {
@@ -79,29 +50,10 @@ static void change_mode(enum node_kind kind, uint32_t number, mode_t mode)
 
 static int set_up(void **state)
 {
-	struct tenants_options o = { .data = data, .tier = "unlimited" };
-
-	snprintf(data, sizeof(data), "/tmp/ruvectorfs-access-XXXXXX");
-	assert_non_null(mkdtemp(data));
-	fd = memfd_create("kept", MFD_CLOEXEC);
-	assert_true(fd >= 0);
-	o.workers = workers = workers_new(1);
-	T_OK(tenants_open(&o, &ts, NULL));
-	T_OK(tenants_create(ts, "t", &groups, &tenant, NULL));
+	begin_serving(&groups, &tenant);
 	T_OK(tenants_create(ts, "other", &groups, &other, NULL));
-	serve();
 	open_file = open_stats(&stranger);
 	T_OK(read_by(&stranger, open_file));
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	tree_free(tree);
-	tenants_close(ts);
-	workers_free(workers);
-	close(fd);
-	io_remove_tree(data);
 	return 0;
 }
 

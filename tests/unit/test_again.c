@@ -2,42 +2,14 @@
  * test_again.c: calls that are sent again after the server was killed, through the whole tree:
  * what was done is not done twice, and the caller hears that it was done.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/io.h"
-#include "t.h"
-#include "tree/kept.h"
-#include "tree/tree.h"
+#include "t_tree.h"
 
-static char data[64];
-static int fd;
-static struct workers *workers;
-static struct tenants *ts;
-static struct tree *tree;
 static uint32_t tenant;
 static uint64_t vectors, all_tenants;
 
 static const struct owner me = { 0, 0, 0700 };
-
-static void serve(void)
-{
-	struct tree_options o = { .tenants = ts, .data = data, .version = "0", .kept_fd = fd };
-
-	T_OK(tree_new(&o, &tree, NULL));
-}
-
-/* The server dies, and another one comes. */
-static void restart(void)
-{
-	tree_free(tree);
-	serve();
-}
 
 static struct caller asks(uint64_t request)
 {
@@ -57,29 +29,10 @@ static void insert(const char *id, const char *numbers)
 
 static int set_up(void **state)
 {
-	struct tenants_options o = { .data = data, .tier = "unlimited" };
-
-	snprintf(data, sizeof(data), "/tmp/ruvectorfs-again-XXXXXX");
-	assert_non_null(mkdtemp(data));
-	fd = memfd_create("kept", MFD_CLOEXEC);
-	assert_true(fd >= 0);
-	o.workers = workers = workers_new(1);
-	T_OK(tenants_open(&o, &ts, NULL));
-	T_OK(tenants_create(ts, "t", &me, &tenant, NULL));
+	begin_serving(&me, &tenant);
 	all_tenants = node_encode((struct node){ NODE_TENANTS, 0, 0 });
 	vectors = node_encode((struct node){ NODE_VECTORS, tenant, 0 });
-	serve();
 	insert("a", "1 2 3\n");
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	tree_free(tree);
-	tenants_close(ts);
-	workers_free(workers);
-	close(fd);
-	io_remove_tree(data);
 	return 0;
 }
 
