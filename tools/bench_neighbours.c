@@ -323,7 +323,8 @@ static bool has_ended(pid_t pid)
 struct measurement {
 	const struct scene *scene;
 	struct asker *asker;
-	pid_t while_lives; /* 0: for so many seconds */
+	uint64_t for_ns;
+	pid_t while_lives; /* or, unless 0, as long as this one does */
 	uint64_t *all;     /* latencies */
 	size_t n, cap;
 	int rc;
@@ -359,7 +360,7 @@ static bool goes_on(const struct measurement *m, uint64_t end)
 static void *ask_steadily(void *arg)
 {
 	struct measurement *m = arg;
-	uint64_t next = clock_mono_ns(), end = next + m->scene->seconds * 1000000000ull, now;
+	uint64_t next = clock_mono_ns(), end = next + m->for_ns, now;
 
 	pthread_setname_np(pthread_self(), "quiet");
 	if (strcmp(m->scene->client, "ordinary") != 0)
@@ -377,9 +378,12 @@ static void *ask_steadily(void *arg)
 }
 
 /* In a thread of its own: what that asks of the scheduler the makers of noise do not inherit. */
-static int measure(const struct scene *s, struct asker *a, pid_t while_lives, struct sample *ret)
+static int measure(const struct scene *s, struct asker *a, uint64_t for_ns, pid_t while_lives,
+                   struct sample *ret)
 {
-	struct measurement m = { .scene = s, .asker = a, .while_lives = while_lives };
+	struct measurement m = {
+		.scene = s, .asker = a, .for_ns = for_ns, .while_lives = while_lives
+	};
 	pthread_t thread;
 	int rc = pthread_create(&thread, NULL, ask_steadily, &m);
 
@@ -408,17 +412,18 @@ static int refill(const struct scene *s)
 static int round_of(const struct scene *s, const struct noise *n, struct asker *a,
                     struct sample *ret_idle, struct sample *ret_noisy)
 {
+	uint64_t ns = s->seconds * 1000000000ull;
 	pid_t pids[CLIENTS_MAX];
 	int rc;
 
 	sleep_ns(CALM_NS);
-	rc = measure(s, a, 0, ret_idle);
+	rc = measure(s, a, n->ends ? s->rounds * ns : ns, 0, ret_idle);
 	if (rc < 0)
 		return rc;
 	start(s, n, pids);
 	if (!n->ends)
 		sleep_ns(SETTLE_NS);
-	rc = measure(s, a, n->ends ? pids[0] : 0, ret_noisy);
+	rc = measure(s, a, ns, n->ends ? pids[0] : 0, ret_noisy);
 	stop(s, n, pids);
 	if (rc == 0 && n->consumes)
 		rc = refill(s);

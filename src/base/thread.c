@@ -21,8 +21,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RESET_ON_FORK 1      /* SCHED_FLAG_RESET_ON_FORK */
-#define SLICE_NS      100000 /* the least that is taken */
+#define RESET_ON_FORK 1         /* SCHED_FLAG_RESET_ON_FORK */
+#define SHORT_NS      100000    /* the least that is taken */
+#define LONG_NS       100000000 /* the most */
 #define NICE          10 /* a tenth of a processor that is wanted: it may hold what others need */
 #define FIRST_US      10000 /* on a processor before all others, at once */
 
@@ -49,6 +50,7 @@ enum kind {
 
 static _Thread_local volatile sig_atomic_t kind = PLAIN;
 static _Atomic bool may_go_first = true; /* relaxed; false once it was refused */
+static _Atomic bool some_go_first;       /* relaxed; as who answered last was told */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* ---- going first ---- */
@@ -97,10 +99,10 @@ static bool go_first(void)
 	return atomic_load_explicit(&may_go_first, memory_order_relaxed);
 }
 
-static bool share(int32_t nice)
+static bool share(int32_t nice, uint64_t slice_ns)
 {
 	return set((struct attributes){
-		.flags = RESET_ON_FORK, .nice = nice, .runtime_ns = SLICE_NS });
+		.flags = RESET_ON_FORK, .nice = nice, .runtime_ns = slice_ns });
 }
 
 /* Its nice value; -1: nothing is to be changed. */
@@ -119,24 +121,31 @@ static void begin(void)
 
 	kind = nice == 0 ? SHORT : FOREIGN;
 	if (nice >= 0)
-		(void)share(nice);
+		(void)share(nice, SHORT_NS);
 }
 
 /* ---- public ---- */
 
+static void note_for_others(bool first)
+{
+	if (atomic_load_explicit(&some_go_first, memory_order_relaxed) != first)
+		atomic_store_explicit(&some_go_first, first, memory_order_relaxed);
+}
+
 void thread_answers(bool first)
 {
+	note_for_others(first);
 	if (kind == PLAIN)
 		begin();
 	if (first && (kind == SHORT || kind == ASIDE) && thread_may_go_first() && go_first())
 		kind = FIRST;
-	else if (!first && (kind == ASIDE || (kind == FIRST && share(0))))
+	else if (!first && (kind == ASIDE || kind == FIRST) && share(0, SHORT_NS))
 		kind = SHORT;
 }
 
 void thread_steps_aside(void)
 {
-	if (kind == FIRST && share(0))
+	if (kind == FIRST && share(0, LONG_NS))
 		kind = ASIDE;
 }
 
@@ -146,7 +155,7 @@ void thread_steps_back(void)
 
 	kind = BACK;
 	if (nice >= 0)
-		(void)share(nice > NICE ? nice : NICE);
+		(void)share(nice > NICE ? nice : NICE, LONG_NS);
 }
 
 bool thread_may_go_first(void)
@@ -169,6 +178,12 @@ void thread_yields(void)
 {
 	if (kind != FIRST)
 		sched_yield();
+}
+
+void thread_lets_pass(void)
+{
+	if (atomic_load_explicit(&some_go_first, memory_order_relaxed))
+		thread_yields();
 }
 
 void thread_nobody_goes_first(void)

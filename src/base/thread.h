@@ -11,6 +11,7 @@
 #define RV_BASE_THREAD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* It waits for a request, and goes first or not from now on. Free while nothing changes. */
 void thread_answers(bool first);
@@ -24,6 +25,16 @@ bool thread_stands_back(void);
 
 /* Who waits for this processor may have it, unless this thread goes first. For long work. */
 void thread_yields(void);
+
+/* The same between the rows of a batch, of which this was the nth: not after each. */
+static inline void thread_yields_between(uint64_t nth)
+{
+	if (nth % 8 == 0)
+		thread_yields();
+}
+
+/* The same for the shortest pieces of work, tens of microseconds. Free while nobody goes first. */
+void thread_lets_pass(void);
 
 /* Nobody in this process goes first. */
 void thread_nobody_goes_first(void);

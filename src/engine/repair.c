@@ -13,10 +13,11 @@
  */
 #include <errno.h>
 
+#include "base/thread.h"
 #include "engine/engine_impl.h"
 
-#define PIECE      32   /* slots that are repaired at once */
-#define PIECE_LOOK 8192 /* slots that are looked at at once */
+#define PIECE      4    /* slots that are repaired at once */
+#define PIECE_LOOK 1024 /* slots that are looked at at once */
 
 struct repair {
 	struct collection *c;
@@ -91,6 +92,7 @@ static int repair_beside(struct repair *r, bool detach, struct err *e)
 		rc = repair_piece(r, at, detach, e);
 		rwlock_read_unlock(&r->c->link_gate);
 		turn_give(f, &turn);
+		thread_yields();
 	}
 	return rc;
 }

@@ -21,7 +21,10 @@
  * Dead nodes are walked through but not linked to. Only when nothing else is there is a dead
  * node taken as parent; hnsw_repair or hnsw_remove then find a new one.
  */
+#include "base/thread.h"
 #include "index/hnsw_impl.h"
+
+#define ROWS_AT_ONCE 4
 
 struct insertion {
 	struct hnsw *h;
@@ -82,6 +85,7 @@ static uint32_t choose_neighbours(struct insertion *in, uint32_t entry, unsigned
 		hnsw_walk_level(&w, starts, n, in->h->ef_construction);
 		if (in->q.code)
 			rerank(in, &w, &row);
+		thread_lets_pass();
 		in->n_picks[w.level] = hnsw_select(in->h, in->s, in->slot, picks_of(in, w.level), 0,
 		                                   in->h->m, w.level == 0);
 		if (b->n)
@@ -126,6 +130,8 @@ static void link_back_on(struct insertion *in, unsigned level)
 		if (i + 1 < n)
 			prefetch_links(in->h, picks[i + 1], level);
 		hnsw_row_add(in->h, picks[i], level, in->slot);
+		if (i % ROWS_AT_ONCE == 0)
+			thread_lets_pass();
 	}
 }
 

@@ -18,7 +18,10 @@
  * knowing what this one finds, so sometimes not the nearest is expanded, but it nearly always would
  * have been a little later.
  */
+#include "base/thread.h"
 #include "index/hnsw_impl.h"
+
+#define HOPS_AT_ONCE 16
 
 #define EF_PER_START 16 /* one of them on the level above for so many candidates */
 
@@ -114,6 +117,7 @@ void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned
 	struct scratch *s = w->s;
 	uint32_t other[HNSW_ROW_MAX + HOP_LANES];
 	struct hop hops[2] = { { s->slots, 0 }, { other, 0 } };
+	unsigned n_hops = 0;
 	bool more;
 
 	hnsw_scratch_clear_seen(s);
@@ -128,6 +132,8 @@ void hnsw_walk_level(const struct hnsw_walk *w, const uint32_t *starts, unsigned
 	for (unsigned i = 0; more; i = !i) {
 		more = begin_hop(w, &hops[!i]);
 		end_hop(w, &hops[i]);
+		if (++n_hops % HOPS_AT_ONCE == 0)
+			thread_lets_pass();
 		if (!more)
 			more = begin_hop(w, &hops[!i]);
 	}

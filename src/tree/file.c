@@ -44,7 +44,7 @@ static const struct file_kind kinds[NODE_N_KINDS] = {
 	                  .access_read = TENANT_READ,
 	                  .access_write = TENANT_WRITE,
 	                  .ops = &file_vector },
-	[NODE_DELETE] = { "delete", IN_BOTH, RW, .access_read = TENANT_READ,
+	[NODE_DELETE] = { "delete", IN_BOTH, RW, .per_caller = true, .access_read = TENANT_READ,
 	                  .access_write = TENANT_WRITE, .ops = &file_delete },
 	[NODE_QUERY] = { "query", IN_BOTH, RW, .per_caller = true, .access_read = TENANT_READ,
 	                 .access_write = TENANT_READ, .ops = &file_query },

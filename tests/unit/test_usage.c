@@ -226,6 +226,52 @@ static void test_who_was_put_back_stays_there(void **state)
 	in_thread(niced, NULL);
 }
 
+static _Atomic unsigned turns;
+static _Atomic bool ended;
+
+static void *wait_for_turns(void *arg)
+{
+	while (!atomic_load(&ended)) {
+		atomic_fetch_add(&turns, 1);
+		sched_yield();
+	}
+	return NULL;
+}
+
+static void *goes_first(void *arg)
+{
+	thread_answers(true);
+	return NULL;
+}
+
+/* On one processor with a thread that waits for it. A tick of the clock comes much later. */
+static void *lets_pass(void *arg)
+{
+	cpu_set_t one;
+	pthread_t waiting;
+	unsigned before;
+
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	T_OK(sched_setaffinity(0, sizeof(one), &one));
+	T_OK(pthread_create(&waiting, NULL, wait_for_turns, NULL));
+	while (atomic_load(&turns) == 0)
+		sched_yield();
+	in_thread(goes_first, NULL);
+	before = atomic_load(&turns);
+	for (int i = 0; i < 2000 && atomic_load(&turns) == before; i++)
+		thread_lets_pass();
+	assert_true(atomic_load(&turns) > before);
+	atomic_store(&ended, true);
+	pthread_join(waiting, NULL);
+	return NULL;
+}
+
+static void test_long_work_lets_others_pass(void **state)
+{
+	in_thread(lets_pass, NULL);
+}
+
 static void *refused(void *arg)
 {
 	thread_nobody_goes_first();
@@ -251,6 +297,7 @@ int main(void)
 		cmocka_unit_test(test_nobody_goes_first_for_long),
 		cmocka_unit_test(test_what_a_thread_did_is_charged_once),
 		cmocka_unit_test(test_who_was_put_back_stays_there),
+		cmocka_unit_test(test_long_work_lets_others_pass),
 		cmocka_unit_test(test_a_process_may_do_without),
 	};
 
