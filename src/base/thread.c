@@ -21,9 +21,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RESET_ON_FORK 1         /* SCHED_FLAG_RESET_ON_FORK */
-#define SHORT_NS      100000    /* the least that is taken */
-#define LONG_NS       100000000 /* the most */
+#define RESET_ON_FORK 1      /* SCHED_FLAG_RESET_ON_FORK */
+#define SLICE_NS      100000 /* the least that is taken */
 #define NICE          10 /* a tenth of a processor that is wanted: it may hold what others need */
 #define FIRST_US      10000 /* on a processor before all others, at once */
 
@@ -99,10 +98,10 @@ static bool go_first(void)
 	return atomic_load_explicit(&may_go_first, memory_order_relaxed);
 }
 
-static bool share(int32_t nice, uint64_t slice_ns)
+static bool share(int32_t nice)
 {
 	return set((struct attributes){
-		.flags = RESET_ON_FORK, .nice = nice, .runtime_ns = slice_ns });
+		.flags = RESET_ON_FORK, .nice = nice, .runtime_ns = SLICE_NS });
 }
 
 /* Its nice value; -1: nothing is to be changed. */
@@ -121,7 +120,7 @@ static void begin(void)
 
 	kind = nice == 0 ? SHORT : FOREIGN;
 	if (nice >= 0)
-		(void)share(nice, SHORT_NS);
+		(void)share(nice);
 }
 
 /* ---- public ---- */
@@ -139,13 +138,13 @@ void thread_answers(bool first)
 		begin();
 	if (first && (kind == SHORT || kind == ASIDE) && thread_may_go_first() && go_first())
 		kind = FIRST;
-	else if (!first && (kind == ASIDE || kind == FIRST) && share(0, SHORT_NS))
+	else if (!first && (kind == ASIDE || (kind == FIRST && share(0))))
 		kind = SHORT;
 }
 
 void thread_steps_aside(void)
 {
-	if (kind == FIRST && share(0, LONG_NS))
+	if (kind == FIRST && share(0))
 		kind = ASIDE;
 }
 
@@ -155,7 +154,7 @@ void thread_steps_back(void)
 
 	kind = BACK;
 	if (nice >= 0)
-		(void)share(nice > NICE ? nice : NICE, LONG_NS);
+		(void)share(nice > NICE ? nice : NICE);
 }
 
 bool thread_may_go_first(void)
