@@ -26,6 +26,9 @@ int ctl_import(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 int ctl_top(int argc, char **argv);
 
+/* What is put behind a noun of which there are n. */
+const char *ctl_plural(uint64_t n);
+
 /* ---- the command line ---- */
 
 /*

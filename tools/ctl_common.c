@@ -18,6 +18,11 @@
 #define SHOW_NS 100000000ull
 #define BAR     24
 
+const char *ctl_plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
 int ctl_fail(int code, const char *fmt, ...)
 {
 	va_list ap;

@@ -526,10 +526,9 @@ static void summary(const struct repair *r, const struct verification *v)
 		verify_summary(v);
 		return;
 	}
-	printf("%zu tenants, %zu collections, %llu vectors are whole; %llu are lost, "
-	       "%llu were recovered\n",
-	       v->n_tenants, v->collections, (unsigned long long)v->vectors,
-	       (unsigned long long)r->lost, (unsigned long long)r->recovered);
+	verify_counts(v);
+	printf(" whole; %llu lost, %llu recovered\n", (unsigned long long)r->lost,
+	       (unsigned long long)r->recovered);
 	if (r->aside[0])
 		printf("what was damaged is in %s\n", r->aside);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/ctl.h"
 #include "tools/ctl_table.h"
 
 #define BAR  10
@@ -258,7 +259,7 @@ static void head_of_mount(const struct ctl_table *t, struct buf *b)
 {
 	uint64_t s = t->uptime_s;
 
-	buf_addf(b, "%s: %zu tenant%s, ", t->title, t->n, t->n == 1 ? "" : "s");
+	buf_addf(b, "%s: %zu tenant%s, ", t->title, t->n, ctl_plural(t->n));
 	if (t->near_quota)
 		buf_addf(b, "%" PRIu64 " near a limit, ", t->near_quota);
 	add_sums(t, b);

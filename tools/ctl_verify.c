@@ -355,14 +355,21 @@ int verify_data(struct verification *v, struct err *e)
 	return rc;
 }
 
+void verify_counts(const struct verification *v)
+{
+	printf("%zu tenant%s, %zu collection%s, %llu vector%s", v->n_tenants,
+	       ctl_plural(v->n_tenants), v->collections, ctl_plural(v->collections),
+	       (unsigned long long)v->vectors, ctl_plural(v->vectors));
+}
+
 void verify_summary(const struct verification *v)
 {
-	printf("%zu tenants, %zu collections, %llu vectors: ", v->n_tenants, v->collections,
-	       (unsigned long long)v->vectors);
+	verify_counts(v);
 	if (v->findings)
-		printf("%llu findings\n", (unsigned long long)v->findings);
+		printf(": %llu finding%s\n", (unsigned long long)v->findings,
+		       ctl_plural(v->findings));
 	else
-		puts("no damage");
+		puts(": no damage");
 }
 
 int ctl_verify(int argc, char **argv)

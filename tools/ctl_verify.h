@@ -20,6 +20,7 @@ struct verification {
 
 /* Prints a line for each finding. < 0: it could not be checked. */
 int verify_data(struct verification *v, struct err *e);
+void verify_counts(const struct verification *v); /* prints them, without an end of line */
 void verify_summary(const struct verification *v);
 
 /*

@@ -205,7 +205,7 @@ offset_of() { # FILE TEXT
     run "$CTL" restore "$BATS_TEST_TMPDIR/b.tar" "$BATS_TEST_TMPDIR/copy"
     assert_failure 1
     assert_line --regexp '^tenants/big: the vector of row [0-9]+ is damaged$'
-    assert_line "2 tenants, 3 collections, 3002 vectors: 1 findings"
+    assert_line "2 tenants, 3 collections, 3002 vectors: 1 finding"
     cmp "$DATA/stores/1/1.vectors.1" "$BATS_TEST_TMPDIR/copy/stores/1/1.vectors.1"
 }
 
@@ -387,7 +387,7 @@ repaired() { # VECTORS-OF-BIG
     run "$CTL" repair "$DATA"
     assert_failure 1
     assert_line "tenants/big: the vector 'v28' is lost"
-    assert_line "2 tenants, 3 collections, 2998 vectors are whole; 1 are lost, 0 were recovered"
+    assert_line "2 tenants, 3 collections, 2998 vectors whole; 1 lost, 0 recovered"
     assert_line "what was damaged is in $DATA/damaged/1"
     assert_file_exists "$DATA/damaged/1/1/store.db"
     repaired 2996
@@ -405,7 +405,7 @@ with open(sys.argv[1], "r+b") as f: # some pages of rows; the image and the segm
     f.write(bytes(3 * 4096))' "$S/store.db"
     run "$CTL" repair "$DATA"
     assert_failure 1
-    assert_line --regexp "2999 vectors are whole; 0 are lost, 1[0-9][0-9] were recovered"
+    assert_line --regexp "2999 vectors whole; 0 lost, 1[0-9][0-9] recovered"
     repaired 2997
 
     flip "$S/1.vectors.1" 3    # the header of the segment
@@ -418,7 +418,7 @@ with open(sys.argv[1], "r+b") as f: # some pages of rows; the image and the segm
     run "$CTL" repair "$DATA"
     assert_failure 1
     assert_line "tenants/big: store.db is missing: what was removed may come back"
-    assert_line "2 tenants, 3 collections, 3002 vectors are whole; 0 are lost, 3000 were recovered"
+    assert_line "2 tenants, 3 collections, 3002 vectors whole; 0 lost, 3000 recovered"
     "$CTL" export -q "$DATA/tenants/big" "$BATS_TEST_TMPDIR/left.jsonl"
     assert_equal "$(sort "$BATS_TEST_TMPDIR/left.jsonl" | comm -13 - "$BATS_TEST_TMPDIR/all")" ""
     mount_fs
@@ -437,7 +437,7 @@ with open(sys.argv[1], "r+b") as f: # some pages of rows; the image and the segm
     run "$CTL" repair "$DATA"
     assert_failure 1
     assert_line "stores/2: the WAL of store.db is damaged"
-    assert_line --partial "2 tenants, 3 collections, 3002 vectors are whole; 0 are lost"
+    assert_line --partial "2 tenants, 3 collections, 3002 vectors whole; 0 lost"
     run "$CTL" export -q "$DATA/tenants/small" -
     assert_output '{"id":"x","vector":[1,2],"metadata":{"a":1},"text":"one"}'
     rm "$DATA"/registry.*

@@ -210,9 +210,9 @@ examples_of() { # FILE
     assert_success
     tour_mounted
     said 'ruvectorctl verify'
-    assert_output "1 tenants, 1 collections, 1 vectors: no damage"
+    assert_output "1 tenant, 1 collection, 1 vector: no damage"
     said 'ruvectorctl restore'
-    assert_output "1 tenants, 1 collections, 1 vectors: no damage"
+    assert_output "1 tenant, 1 collection, 1 vector: no damage"
     said 'ruvectorctl import --make vectors'
     assert_output --regexp '^vectors.npy: 4 vectors in '
     said 'ruvectorctl status'
