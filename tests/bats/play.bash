@@ -138,5 +138,6 @@ end_of_tour() {
 }
 
 play_teardown() {
+    [ -n "$TOUR_PID" ] || ! grep -q " $MNT fuse.ruvectorfs " /proc/mounts || tour_mounted # a command failed
     [ -z "$TOUR_PID" ] || end_of_tour
 }
