@@ -26,15 +26,15 @@ bool thread_stands_back(void);
 /* Who waits for this processor may have it, unless this thread goes first. For long work. */
 void thread_yields(void);
 
-/* The same between the rows of a batch, of which this was the nth: not after each. */
-static inline void thread_yields_between(uint64_t nth)
+/* The same while others go first, and free otherwise: for the shortest pieces, and for users' work. */
+void thread_lets_pass(void);
+
+/* Between the rows of a batch, of which this was the nth: not after each. */
+static inline void thread_lets_pass_between(uint64_t nth)
 {
 	if (nth % 8 == 0)
-		thread_yields();
+		thread_lets_pass();
 }
-
-/* The same for the shortest pieces of work, tens of microseconds. Free while nobody goes first. */
-void thread_lets_pass(void);
 
 /* Nobody in this process goes first. */
 void thread_nobody_goes_first(void);

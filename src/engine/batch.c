@@ -226,7 +226,7 @@ int engine_batch_add(struct batch *b, const struct record *r, uint64_t *ret_byte
 	}
 	b->rows[b->n_rows++] = (struct batch_row){ .entry = entry, .slot = ROW_NONE };
 	b->pending[b->n_pending++] = p;
-	thread_yields_between(b->n_rows);
+	thread_lets_pass_between(b->n_rows);
 	if (ret_bytes)
 		*ret_bytes = r->dim * sizeof(float) + strings_length(r);
 	return 0;

@@ -138,7 +138,7 @@ static int put_row(struct store *s, struct request *q, const struct row *row, st
 		q->c->ret_replaced++;
 	if (row->r.num >= p->next_num)
 		p->next_num = row->r.num + 1;
-	thread_yields_between(++q->c->ret_accepted);
+	thread_lets_pass_between(++q->c->ret_accepted);
 	return row_write(s, q->coll->cid, q->c->dimension, row, e);
 }
 
@@ -206,7 +206,7 @@ static int remove_ids(struct store *s, struct request *q, struct err *e)
 		rc = bury(s, q, num, &seq, e);
 		if (rc != 1)
 			continue;
-		thread_yields_between(++q->c->ret_removed);
+		thread_lets_pass_between(++q->c->ret_removed);
 		rc = sql_run(&s->w, e, "DELETE FROM rows WHERE key = ?", "i",
 		             I(row_key(q->coll->cid, num)));
 	}
