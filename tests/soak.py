@@ -166,10 +166,10 @@ def main():
         time.sleep(min(1, a.minutes * 60 / 60))
         samples.append(sample(pid))
     stop.set()
-    found = [out.get(timeout=120 * int(os.environ.get("RV_SLOWER", 1))) for _ in clients]
     if a.samples:
         with open(a.samples, "w") as f:
             f.writelines("\t".join(map(str, s)) + "\n" for s in samples)
+    found = [out.get(timeout=120 * int(os.environ.get("RV_SLOWER", 1))) for _ in clients]
     bad = [w for f in found for w in f[2]] + judge(samples)
     if server(a.mount) != pid:
         bad.append("the server is another one")
