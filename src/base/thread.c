@@ -123,13 +123,13 @@ static void begin(void)
 		(void)share(nice);
 }
 
-/* ---- public ---- */
-
 static void note_for_others(bool first)
 {
 	if (atomic_load_explicit(&some_go_first, memory_order_relaxed) != first)
 		atomic_store_explicit(&some_go_first, first, memory_order_relaxed);
 }
+
+/* ---- public ---- */
 
 void thread_answers(bool first)
 {

@@ -24,7 +24,7 @@
 #include "base/thread.h"
 #include "index/hnsw_impl.h"
 
-#define ROWS_AT_ONCE 4
+#define ROWS_AT_ONCE 4 /* until others may pass */
 
 struct insertion {
 	struct hnsw *h;

@@ -21,8 +21,7 @@
 #include "base/thread.h"
 #include "index/hnsw_impl.h"
 
-#define HOPS_AT_ONCE 16
-
+#define HOPS_AT_ONCE 16 /* until others may pass */
 #define EF_PER_START 16 /* one of them on the level above for so many candidates */
 
 static bool may_return(const struct hnsw_walk *w, uint32_t slot)

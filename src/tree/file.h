@@ -108,7 +108,7 @@ struct file_kind {
 	} scope;
 	mode_t mode; /* type and permission bits */
 	bool roots;  /* owned by root even in a tenant that was given away */
-	bool per_caller;
+	bool per_caller; /* a node each: of all who write one, the kernel lets one at a time */
 	enum tenant_access access_read,
 		access_write;       /* what opening for reading and writing needs of the status */
 	const struct file_ops *ops; /* NULL: a directory */

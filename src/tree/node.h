@@ -34,7 +34,7 @@ enum node_kind {
 	NODE_RECEIPT,     /* item: receipt number */
 	NODE_VECTORS,     /* directory */
 	NODE_VECTOR,      /* item: the ID's number */
-	NODE_DELETE,
+	NODE_DELETE,  /* per caller */
 	NODE_QUERY,   /* per caller */
 	NODE_RESULTS, /* per caller */
 	NODE_ERROR,   /* per caller */
