@@ -1,8 +1,8 @@
 /*
  * test_usage.c: who used much, who else asks, and what a thread is to the scheduler for it.
  *
- * Going first needs a right. A probe tells whether this process has it; without, threads have to
- * stay what they are.
+ * Going first needs a right, and a nice value of 0. A probe
+ * tells whether this process may; if not, threads have to stay what they are.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -99,8 +99,9 @@ static int policy(void)
 static void *probe(void *ret)
 {
 	struct sched_param p = { .sched_priority = 1 };
+	bool other = getpriority(PRIO_PROCESS, 0) != 0;
 
-	*(int *)ret = sched_setscheduler(0, SCHED_RR, &p) == 0 ? SCHED_RR : SCHED_OTHER;
+	*(int *)ret = !other && sched_setscheduler(0, SCHED_RR, &p) == 0 ? SCHED_RR : SCHED_OTHER;
 	return NULL;
 }
 
@@ -213,10 +214,10 @@ static void *back(void *arg)
 
 static void *niced(void *arg)
 {
-	assert_int_equal(setpriority(PRIO_PROCESS, (id_t)gettid(), 5), 0);
+	assert_int_equal(setpriority(PRIO_PROCESS, (id_t)gettid(), 19), 0);
 	thread_answers(true);
 	assert_int_equal(policy(), SCHED_OTHER);
-	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)gettid()), 5);
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)gettid()), 19);
 	return NULL;
 }
 
