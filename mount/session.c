@@ -19,6 +19,7 @@
 
 #include "base/log.h"
 #include "base/mapped.h"
+#include "base/mem.h"
 #include "base/thread.h"
 #include "base/version.h"
 #include "mount/blame.h"
@@ -103,6 +104,7 @@ static int open_data(struct running *r, struct err *e)
 	r->workers = workers_new(n_cores());
 	if (!r->workers)
 		return err_set(e, -ENOMEM, "no memory for threads");
+	workers_at_rest(r->workers, mem_trim);
 	to.workers = r->workers;
 	if (!o->realtime)
 		thread_nobody_goes_first();

@@ -17,6 +17,11 @@ void *mem_resize(void *p, size_t n, size_t size); /* like realloc; p stays valid
 void *mem_alloc_aligned(size_t alignment, size_t n, size_t size);
 char *mem_dup(const void *p, size_t n_bytes); /* with a 0 byte after the copy */
 void mem_free(void *p);                       /* NULL allowed; also for aligned memory */
+/*
+ * Gives whole pages of what was freed back to the system, which otherwise stay with the process
+ * for later. MS
+ */
+void mem_trim(void);
 
 /*
  * A table that grows in place: address space is mapped, pages are touched on use. mem_map_grow

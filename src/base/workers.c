@@ -8,10 +8,14 @@
 #include <signal.h>
 #include <stdbool.h>
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "base/mem.h"
 #include "base/signals.h"
 #include "base/thread.h"
+
+#define REST_NS   1000000000u /* without a job */
+#define TIRING_NS 100000000u  /* of jobs: less is not worth a rest */
 
 struct job {
 	struct job *next;
@@ -25,10 +29,30 @@ struct workers {
 	struct job *first; /* lock */
 	struct job **tail; /* lock */
 	bool stopping;     /* lock */
+	unsigned running;  /* lock; jobs */
+	uint64_t worked;   /* lock; ns of jobs since the last rest */
 
+	void (*rest)(void); /* const after workers_at_rest; NULL: nothing */
 	unsigned n_threads; /* const after workers_new */
 	pthread_t threads[];
 };
+
+static void take_rest(struct workers *w) REQUIRES(w->lock)
+{
+	w->worked = 0;
+	mutex_unlock(&w->lock);
+	w->rest();
+	mutex_lock(&w->lock);
+}
+
+static void wait_for_job(struct workers *w) REQUIRES(w->lock)
+{
+	if (!w->rest || w->worked < TIRING_NS)
+		cond_wait(&w->wake, &w->lock);
+	else if (cond_wait_ns(&w->wake, &w->lock, REST_NS) == -ETIMEDOUT && !w->first &&
+	         w->running == 0 && w->worked >= TIRING_NS)
+		take_rest(w);
+}
 
 /* NULL when there is nothing left and the pool is stopping. */
 static struct job *take(struct workers *w)
@@ -37,15 +61,24 @@ static struct job *take(struct workers *w)
 
 	mutex_lock(&w->lock);
 	while (!w->first && !w->stopping)
-		cond_wait(&w->wake, &w->lock);
+		wait_for_job(w);
 	job = w->first;
 	if (job) {
 		w->first = job->next;
 		if (!w->first)
 			w->tail = &w->first;
+		w->running++;
 	}
 	mutex_unlock(&w->lock);
 	return job;
+}
+
+static void done(struct workers *w, uint64_t ns)
+{
+	mutex_lock(&w->lock);
+	w->running--;
+	w->worked += ns;
+	mutex_unlock(&w->lock);
 }
 
 static void *work(void *arg)
@@ -55,8 +88,11 @@ static void *work(void *arg)
 
 	thread_steps_back();
 	while ((job = take(w))) {
+		uint64_t start = clock_mono_ns();
+
 		job->run(job->arg);
 		mem_free(job);
+		done(w, clock_mono_ns() - start);
 	}
 	return NULL;
 }
@@ -104,6 +140,11 @@ void workers_free(struct workers *w)
 	cond_destroy(&w->wake);
 	mutex_destroy(&w->lock);
 	mem_free(w);
+}
+
+void workers_at_rest(struct workers *w, void (*run)(void))
+{
+	w->rest = run;
 }
 
 unsigned workers_count(const struct workers *w)

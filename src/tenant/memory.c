@@ -116,14 +116,19 @@ static bool close_if_idle(struct tenants *ts, uint32_t number)
 static void look(struct tenants *ts, uint64_t limit)
 {
 	struct all_held all = { 0 };
+	bool closed = false;
 
 	gather(ts, &all);
 	if (all.n > 0)
 		qsort(all.at, all.n, sizeof(*all.at), oldest_first);
 	for (size_t i = 0; i < all.n && all.bytes > limit; i++)
-		if (close_if_idle(ts, all.at[i].number))
+		if (close_if_idle(ts, all.at[i].number)) {
 			all.bytes -= all.at[i].bytes;
+			closed = true;
+		}
 	mem_free(all.at);
+	if (closed)
+		mem_trim();
 }
 
 bool memory_step_locked(struct tenants *ts, uint64_t *ret_ns)

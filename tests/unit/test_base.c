@@ -547,6 +547,34 @@ static void test_workers(void **state)
 	workers_free(NULL);
 }
 
+static unsigned rests; /* atomic */
+
+static void count_rest(void)
+{
+	__atomic_add_fetch(&rests, 1, __ATOMIC_RELAXED);
+}
+
+static void take_long(void *arg)
+{
+	usleep(110000);
+	count_one(arg);
+}
+
+static void test_workers_rest_after_long_work(void **state)
+{
+	struct tally t = { .w = workers_new(2) };
+
+	assert_non_null(t.w);
+	workers_at_rest(t.w, count_rest);
+	for (unsigned i = 1; i <= 2; i++) {
+		T_OK(workers_submit(t.w, take_long, &t));
+		wait_for(&rests, i);
+		assert_int_equal(__atomic_load_n(&t.n, __ATOMIC_RELAXED), i);
+	}
+	workers_free(t.w);
+	assert_int_equal(rests, 2); /* once for both threads */
+}
+
 struct order {
 	unsigned n;
 	unsigned wrong;
@@ -626,6 +654,7 @@ int main(void)
 		cmocka_unit_test(test_rwlock_prefers_writers),
 		cmocka_unit_test(test_parallel),
 		cmocka_unit_test(test_workers),
+		cmocka_unit_test(test_workers_rest_after_long_work),
 		cmocka_unit_test(test_one_worker_keeps_order),
 		cmocka_unit_test(test_log),
 	};

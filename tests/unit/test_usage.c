@@ -1,8 +1,8 @@
 /*
  * test_usage.c: who used much, who else asks, and what a thread is to the scheduler for it.
  *
- * Going first needs a right, and a nice value of 0. A probe
- * tells whether this process may; if not, threads have to stay what they are.
+ * Going first needs a right, and a nice value of 0. A probe tells whether this process may; if not,
+ * threads have to stay what they are.
  */
 #include <pthread.h>
 #include <sched.h>
