@@ -205,11 +205,21 @@ static void pause_as_told(const struct err *why)
 	nanosleep(&t, NULL); /* a signal ends it */
 }
 
-static int send_piece(struct job *j, struct err *e)
+/* Without its first n records. */
+static int send_piece(struct job *j, uint64_t n, struct err *e)
 {
-	int rc = j->place->ops->write(j->place, j->piece.data, j->piece.len, e);
+	size_t at = piece_behind(&j->piece, j->rows, n);
+	int rc = j->place->ops->write(j->place, j->piece.data + at, j->piece.len - at, e);
 
 	return rc == 0 ? j->place->ops->sync(j->place, e) : rc;
+}
+
+/* A piece above max_batch is several commits, and those before the one that failed are stored. */
+static int send_rest(struct job *j, struct err *e)
+{
+	uint64_t stored = stored_by_receipt(j), n = stored > j->stored ? stored - j->stored : 0;
+
+	return n < j->in_piece ? send_piece(j, n, e) : 0;
 }
 
 /* Whether there is any use in another try. A limit of 0 says no time. */
@@ -232,7 +242,7 @@ static const char *without_place(const char *sentence)
 }
 
 /*
- * Rates, and a server that was replaced, refuse a piece for now. Whether it was stored all the same
+ * Rates, and a server that was replaced, refuse a piece for now. What of it was stored all the same
  * stands in the receipt.
  */
 static int commit(struct job *j, struct err *e)
@@ -242,13 +252,13 @@ static int commit(struct job *j, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, &why);
+	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, 0, &why);
 	while (rc < 0 && comes_back(j, &why)) {
 		j->place->ops->close(j->place, NULL);
 		pause_as_told(&why);
 		rc = j->place->ops->open(j->place, j->working, false, &why);
-		if (rc == 0 && stored_by_receipt(j) < j->stored + j->in_piece)
-			rc = send_piece(j, &why);
+		if (rc == 0)
+			rc = send_rest(j, &why);
 	}
 	if (rc < 0)
 		return err_set(e, rc, "%s", without_place(why.text));

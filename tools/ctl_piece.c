@@ -49,3 +49,22 @@ void piece_add_json(struct buf *b, const struct record *r)
 	}
 	buf_adds(b, "}\n");
 }
+
+size_t piece_behind(const struct buf *b, bool rows, uint64_t n)
+{
+	size_t at = 0;
+
+	for (uint64_t i = 0; i < n && at < b->len; i++) {
+		uint32_t dim;
+
+		if (rows) {
+			memcpy(&dim, b->data + at, sizeof(dim));
+			at += sizeof(dim) * (1 + (size_t)le32toh(dim));
+		} else {
+			const char *end = memchr(b->data + at, '\n', b->len - at);
+
+			at = end ? (size_t)(end - b->data) + 1 : b->len;
+		}
+	}
+	return at;
+}

@@ -294,6 +294,31 @@ with open("a.fvecs", "r+b") as f:
     assert_equal "$(cat "$MNT/tenants/t/vectors/b:499")" '{"id":"b:499","vector":[499,1,2]}'
 }
 
+@test "a piece of which a part was stored goes on behind that part: each vector once, under its own name" {
+    mount_fs
+    cd "$T"
+    rows a.fvecs 300
+    seq 300 | awk '{ print "{\"vector\":[" $1 ",1," $1 % 7 "],\"text\":\"a \\n b\"}" }' > l.jsonl
+    # a batch is ten commits, and some of them are let through, some are not
+    for t in rows lines closed; do
+        tenant $t
+        printf 'max_batch 10\nmax_write_rate %d\n' $((100 / ${RV_SLOWER:-1})) > "$MNT/tenants/$t/quota"
+    done
+    "$CTL" import -q a.fvecs "$MNT/tenants/rows" 3>&- &
+    local first=$!
+    "$CTL" import -q l.jsonl "$MNT/tenants/lines" 3>&- &
+    wait $!
+    wait $first
+    assert_equal "$(value "$MNT/tenants/rows/ingest/a.fvecs" vectors) $(value "$MNT/tenants/lines/ingest/l.jsonl" vectors)" "300 300"
+    cmp a.fvecs "$MNT/tenants/rows/export.fvecs"
+    awk '{ sub(/{/, "{\"id\":\"l:" NR - 1 "\","); print }' l.jsonl | cmp - "$MNT/tenants/lines/export.jsonl"
+    umount_fs
+    cd "$T"
+    "$CTL" import -q --tenant closed a.fvecs "$DATA"
+    "$CTL" export -q "$DATA/tenants/closed" closed.fvecs
+    cmp a.fvecs closed.fvecs
+}
+
 @test "what is wrong is told with the file's line, and what came before it is stored" {
     mount_fs
     tenant t
