@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "mount/device.h"
@@ -218,10 +220,29 @@ static int run(struct options *o)
 	return run_background(o, lock_fd);
 }
 
+/*
+ * What whoever started this process left to it must not matter: children whose end nobody is told
+ * (SIGCHLD ignored), signals that are blocked; and a reader of the log that goes away is not to
+ * take the mount with it.
+ */
+static void begin_anew(void)
+{
+	sigset_t none;
+
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	io_have_standard();
+}
+
 int main(int argc, char **argv)
 {
 	struct options o;
-	int rc = options_parse(&o, argc, argv);
+	int rc;
+
+	begin_anew();
+	rc = options_parse(&o, argc, argv);
 
 	if (o.foreground || rc != 0)
 		log_to_stderr();

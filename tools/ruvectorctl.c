@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mapped.h"
 #include "base/version.h"
@@ -42,6 +43,7 @@ int main(int argc, char **argv)
 {
 	static char name[64];
 
+	io_have_standard();
 	log_to_stderr();
 	log_set_level(LOG_LEVEL_WARNING);
 	mapped_guard();

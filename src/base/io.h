@@ -12,6 +12,11 @@
 /* -ENODATA when the file ends before n bytes */
 int io_read_at(int fd, void *p, size_t n, uint64_t off);
 int io_write_at(int fd, const void *p, size_t n, uint64_t off);
+/*
+ * For a program's start: opens /dev/null in the place of a standard input, output or error that is
+ * closed, so that no other file gets that number, and what is printed with it.
+ */
+void io_have_standard(void);
 int io_sync(int fd); /* fdatasync */
 /* The disk may begin with these bytes, so that a later io_sync waits less. Promises nothing. */
 void io_begin_sync(int fd, uint64_t off, uint64_t n);

@@ -213,6 +213,62 @@ prepared() { # PREPARATION UID [OPTIONS]
     unmount_background
 }
 
+in_use() {
+    run ruvectorfs "$DATA" "$BATS_TEST_TMPDIR/other"
+    assert_failure 32
+    assert_output --partial "is in use by process $BACKGROUND"
+}
+
+other_server() { # PID
+    [ "$(timeout -k 1 5 sed -n 's/^server_pid //p' "$MNT/stats")" != "$1" ]
+}
+
+@test "closed files, ignored and blocked signals of who starts it do not matter" {
+    mkdir "$MNT" "$BATS_TEST_TMPDIR/other"
+    run timeout -k 5 60 python3 -c '
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGALRM])
+for fd in 0, 1, 2:
+    os.close(fd)
+os.execv(sys.argv[1], sys.argv[1:])' "$RV_BIN/ruvectorfs" "$DATA" "$MNT" 3>&-
+    assert_success
+    BACKGROUND=$(cut -d' ' -f1 "$DATA/lock")
+    mkdir "$MNT/tenants/t"
+    local before
+    before=$(server_pid)
+    kill -9 "$before"
+    timeout -k 1 20 cat "$MNT/version"
+    other_server "$before"
+    kill -STOP "$BACKGROUND" # the lock is the supervisor's, too
+    kill9_server
+    in_use
+    kill -CONT "$BACKGROUND"
+    exec 8> "$MNT/tenants/t/ingest/held"
+    kill "$BACKGROUND"
+    poll 30 background_ended
+    exec 8>&-
+    assert_equal "$(cat "$DATA/lock")" "$BACKGROUND ending"
+    "$RV_BIN/ruvectorctl" import --tenant t - "$DATA" 2>&- && return 1
+    assert_equal "$(cut -d' ' -f2 "$DATA/lock")" running
+}
+
+@test "who reads the log may go away" {
+    local fifo=$BATS_TEST_TMPDIR/fifo
+    mkdir "$MNT"
+    mkfifo "$fifo"
+    cat "$fifo" > /dev/null 3>&- &
+    local reader=$!
+    start_daemon sh -c 'exec "$@" 2> "$0"' "$fifo" "$RV_BIN/ruvectorfs" -f "$DATA" "$MNT"
+    poll 40 fs_settled
+    kill $reader
+    reader_ended() { ! kill -0 $reader 2> /dev/null; }
+    poll 10 reader_ended
+    kill9_server # which is logged
+    fs_answers
+    umount_fs
+}
+
 @test "DATA is locked: a second daemon is refused with the first one's pid" {
     mount_fs
     mkdir "$BATS_TEST_TMPDIR/other"
