@@ -27,6 +27,7 @@
 #include "mount/ops.h"
 #include "mount/session.h"
 #include "mount/waiting.h"
+#include "mount/wire.h"
 #include "tenant/datadir.h"
 #include "tenant/service.h"
 
@@ -98,7 +99,8 @@ static int open_data(struct running *r, struct err *e)
 		blame_start(HANDOVER_FACTS); /* before mapped_guard, which passes on to it */
 		tr.kept_fd = HANDOVER_KEPT;
 		tr.restarts = r->o->handover->restarts;
-		tr.supervisor = (pid_t)r->o->handover->supervisor;
+		if (wire_can_resend(r->o->handover->init, r->o->handover->init_len))
+			tr.supervisor = (pid_t)r->o->handover->supervisor;
 	}
 	mapped_guard();
 	r->workers = workers_new(n_cores());

@@ -169,8 +169,13 @@ static void keep_program(struct supervisor *s)
 
 static void upgrade(struct supervisor *s)
 {
-	int program = open_program();
+	int program;
 
+	if (!s->can_resend) { /* calls under way would wait for ever */
+		log_error("this kernel cannot go on with another server: no change");
+		return;
+	}
+	program = open_program();
 	if (program < 0 || !program_works(s, program)) {
 		log_error("the program that is installed now does not run: no change");
 		if (program >= 0)

@@ -395,6 +395,71 @@ kill_each_server() {
     mount_fs # as if nothing had been
 }
 
+# bin/ruvectorfs, which sees a kernel that is older than 6.9: the first request lacks what that added, and it is not known.
+old_kernel() {
+    mkdir "$BATS_TEST_TMPDIR/bin"
+    cd "$BATS_TEST_TMPDIR/bin"
+    cat > old.c << 'EOF'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+ssize_t read(int fd, void *p, size_t n)
+{
+	ssize_t got = syscall(SYS_read, fd, p, n);
+	uint32_t *word = p;
+
+	if (got >= 64 && word[0] == got && word[1] == 26) /* FUSE_INIT */
+		word[14] &= ~(1u << 7);
+	return got;
+}
+ssize_t write(int fd, const void *p, size_t n)
+{
+	const uint32_t *word = p;
+
+	if (n == 16 && word[0] == 16 && word[1] == 7 && !word[2] && !word[3]) {
+		errno = EINVAL;
+		return -1;
+	}
+	return syscall(SYS_write, fd, p, n);
+}
+EOF
+    cc -shared -fPIC -o old.so old.c
+    printf '#!/bin/sh\nASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=%s exec %s "$@"\n' \
+        "$PWD/old.so" "$(realpath "$RV_BIN")/ruvectorfs" > ruvectorfs
+    chmod 755 ruvectorfs
+}
+
+@test "an older kernel: it says so, does not upgrade, and a crash is the end of the mount; nobody hangs" {
+    old_kernel
+    RV_BIN=$BATS_TEST_TMPDIR/bin mount_fs
+    mkdir "$MNT/tenants/t"
+    says "this kernel is older than 6.9: a crash will end the mount"
+    assert_equal "$(top_stat supervisor_pid)" 0
+    local before reader
+    before=$(server_pid)
+    timeout 60 cat "$MNT/tenants/t/events" > "$BATS_TEST_TMPDIR/events" 2>&1 3>&- &
+    reader=$!
+    run "$RV_BIN/ruvectorctl" upgrade "$MNT"
+    assert_failure 2
+    assert_output "ruvectorctl: $MNT has no supervisor (supervise=off, or an old kernel): unmount it"
+    kill -HUP "$(daemon_pid)"
+    poll 20 says "this kernel cannot go on with another server: no change"
+    assert_equal "$(server_pid)" "$before"
+    echo readonly > "$MNT/tenants/t/status"
+    poll 20 grep -q "status readonly" "$BATS_TEST_TMPDIR/events"
+    kill9_server
+    poll 20 daemon_ended
+    wait $reader || :
+    run ! mounted
+    poll 2 has_status
+    assert_equal "$(< "$BATS_TEST_TMPDIR/daemon.status")" 2
+    says "ended by signal 9 (Killed), and this kernel cannot go on with another"
+    DAEMON=
+}
+
 @test "supervise=off: one process, and its end is the mount's" {
     mount_fs supervise=off
     assert_equal "$(server_pid)" "$(daemon_pid)"
