@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,14 +67,36 @@ static int open_in_place(struct output *o, struct err *e)
 	return o->fd < 0 ? err_set(e, -errno, "%s: %s", o->path, strerror(errno)) : 0;
 }
 
+/*
+ * Two that write the same file, as backups do that take longer than from one to the next, are not to
+ * write into each other's. Where there are no locks it is not known.
+ */
+static int take_aside(struct output *o, struct err *e)
+{
+	bool taken = flock(o->fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	struct stat mine, there;
+
+	if (!taken && fstat(o->fd, &mine) == 0)
+		taken = stat(o->aside, &there) < 0 ||
+		        !same_node(&mine, &there); /* it was renamed */
+	if (!taken && ftruncate(o->fd, 0) == 0)
+		return 0;
+	err_set(e, taken ? -EBUSY : -errno, "%s: %s", o->path,
+	        taken ? "another ruvectorctl is writing it" : strerror(errno));
+	close(o->fd);
+	o->fd = -1;
+	return e->code;
+}
+
 static int open_aside(struct output *o, struct err *e)
 {
 	if (*o->real)
 		o->path = o->real;
 	if (snprintf(o->aside, sizeof(o->aside), "%s.tmp", o->path) >= (int)sizeof(o->aside))
 		return err_set(e, -ENAMETOOLONG, "the name of the file is too long");
-	o->fd = open(o->aside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return o->fd < 0 ? err_set(e, -errno, "%s: %s", o->aside, strerror(errno)) : 0;
+	o->fd = open(o->aside, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return o->fd < 0 ? err_set(e, -errno, "%s: %s", o->aside, strerror(errno))
+	                 : take_aside(o, e);
 }
 
 int output_open(struct output *o, const char *path, bool binary, struct err *e)
@@ -146,11 +169,11 @@ int output_close(struct output *o, int rc, struct err *e)
 		return rc;
 	if (rc == 0)
 		rc = sync_output(o, e);
-	if (close(o->fd) < 0 && rc == 0)
-		rc = err_set(e, -errno, "%s: %s", o->path, strerror(errno));
 	if (rc == 0 && *o->aside)
 		rc = keep(o, e);
 	if (rc < 0 && *o->aside)
-		unlink(o->aside); /* not there any more when only the folder failed */
+		unlink(o->aside);        /* not there any more when only the folder failed */
+	if (close(o->fd) < 0 && rc == 0) /* last, for the lock */
+		rc = err_set(e, -errno, "%s: %s", o->path, strerror(errno));
 	return rc;
 }

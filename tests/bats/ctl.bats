@@ -368,6 +368,22 @@ repaired() { # VECTORS-OF-BIG
     done
 }
 
+@test "backup, export: two that write one file do not write into each other's" {
+    mount_fs
+    fill
+    cd "$BATS_TEST_TMPDIR"
+    for what in "backup -q $MNT" "export -q $MNT/tenants/big"; do
+        "$CTL" $what file # the lock of another one, and what it has written so far
+        cp file file.tmp
+        run flock file.tmp "$CTL" $what file
+        assert_failure 2
+        assert_output --regexp "^ruvectorctl: .*file: another ruvectorctl is writing it$"
+        cmp file file.tmp
+        "$CTL" $what file # one that was killed is in nobody's way
+        assert_not_exists file.tmp
+    done
+}
+
 @test "repair: what is whole stays, what is lost is named, what was there is kept" {
     mount_fs
     fill
