@@ -205,21 +205,31 @@ static void pause_as_told(const struct err *why)
 	nanosleep(&t, NULL); /* a signal ends it */
 }
 
-/* Without its first n records. */
-static int send_piece(struct job *j, uint64_t n, struct err *e)
+/* Its records from this one to before that one. */
+static int send_piece(struct job *j, uint64_t from, uint64_t to, struct err *e)
 {
-	size_t at = piece_behind(&j->piece, j->rows, n);
-	int rc = j->place->ops->write(j->place, j->piece.data + at, j->piece.len - at, e);
+	size_t at = piece_behind(&j->piece, j->rows, from);
+	size_t end = to < j->in_piece ? piece_behind(&j->piece, j->rows, to) : j->piece.len;
+	int rc = j->place->ops->write(j->place, j->piece.data + at, end - at, e);
 
 	return rc == 0 ? j->place->ops->sync(j->place, e) : rc;
 }
 
-/* A piece above max_batch is several commits, and those before the one that failed are stored. */
+/*
+ * A piece above max_batch is several commits, and those before the one that failed are stored. The
+ * rate may have been lowered since the piece was begun; above it nothing is ever let through.
+ */
 static int send_rest(struct job *j, struct err *e)
 {
 	uint64_t stored = stored_by_receipt(j), n = stored > j->stored ? stored - j->stored : 0;
+	uint64_t rate = number_of(j->place, "/quota", "max_write_rate", UINT64_MAX), to;
+	int rc = 0;
 
-	return n < j->in_piece ? send_piece(j, n, e) : 0;
+	for (; rc == 0 && n < j->in_piece; n = to) {
+		to = rate < j->in_piece - n ? n + (rate ? rate : 1) : j->in_piece;
+		rc = send_piece(j, n, to, e);
+	}
+	return rc;
 }
 
 /* Whether there is any use in another try. A limit of 0 says no time. */
@@ -252,7 +262,7 @@ static int commit(struct job *j, struct err *e)
 
 	if (rc < 0)
 		return rc;
-	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, 0, &why);
+	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, 0, j->in_piece, &why);
 	while (rc < 0 && comes_back(j, &why)) {
 		j->place->ops->close(j->place, NULL);
 		pause_as_told(&why);

@@ -319,6 +319,20 @@ with open("a.fvecs", "r+b") as f:
     cmp a.fvecs closed.fvecs
 }
 
+@test "a rate that is lowered meanwhile only makes it slower" {
+    mount_fs
+    tenant t
+    cd "$T"
+    rows a.fvecs 500
+    echo "max_write_rate 400" > "$MNT/tenants/t/quota"
+    timeout -k 1 $((60 * ${RV_SLOWER:-1})) "$CTL" import -q a.fvecs "$MNT/tenants/t" 3>&- &
+    begun() { grep -qx "vectors 400" "$MNT/tenants/t/ingest/".a.fvecs.*; }
+    poll 20 begun
+    echo "max_write_rate 60" > "$MNT/tenants/t/quota" # of the second piece no more than this comes at once
+    wait $!
+    cmp a.fvecs "$MNT/tenants/t/export.fvecs"
+}
+
 @test "what is wrong is told with the file's line, and what came before it is stored" {
     mount_fs
     tenant t
