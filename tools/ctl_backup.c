@@ -73,22 +73,25 @@ static const char backup_text[] =
 	"\n"
 	"Exit status: 0, or 2 when it could not be done.\n";
 
-/* Of a running mount, or else with the lock. */
+/*
+ * Of a running mount, or else with the lock. Who holds that may be a supervisor that was between two
+ * servers.
+ */
 static int back_up(const char *data, struct output *o, struct err *e)
 {
 	const struct backup_sink sink = { output_write, o };
 	int fd, rc = service_connect(data, &fd, e);
+	bool mounted = rc == 0;
 
-	if (rc == 0)
-		rc = service_backup(fd, &sink, e);
-	else if (rc == -ENOENT || rc == -ECONNREFUSED) {
+	if (rc == -ENOENT || rc == -ECONNREFUSED)
 		rc = ctl_lock(data, &fd, e);
-		if (rc < 0)
-			return rc;
-		rc = backup_data(data, &sink, e);
-	} else {
-		return rc;
+	if (rc == -EBUSY && service_connect(data, &fd, NULL) == 0) {
+		mounted = true;
+		rc = 0;
 	}
+	if (rc < 0)
+		return rc;
+	rc = mounted ? service_backup(fd, &sink, e) : backup_data(data, &sink, e);
 	close(fd);
 	return rc;
 }

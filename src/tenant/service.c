@@ -32,6 +32,7 @@
 #define REQUEST   "backup\n"
 #define PIECE_MAX (1u << 20)
 #define TIMEOUT_S 60
+#define PAUSE_US  50000 /* before another try without descriptors or memory */
 
 struct service {
 	struct tenants *tenants; /* const */
@@ -134,6 +135,12 @@ static bool set_client(struct service *s, int fd)
 	return !ending;
 }
 
+/* What there is too little of now, and is not for ever. */
+static bool is_scarce(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static void *run(void *arg)
 {
 	struct service *s = arg;
@@ -143,6 +150,10 @@ static void *run(void *arg)
 		fd = accept4(s->listening, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
+		if (fd < 0 && is_scarce(errno) && set_client(s, -1)) {
+			usleep(PAUSE_US);
+			continue;
+		}
 		if (fd < 0)
 			return NULL; /* shut down by stop */
 		if (set_client(s, fd))

@@ -368,6 +368,39 @@ repaired() { # VECTORS-OF-BIG
     done
 }
 
+@test "backup of a mount that is between two servers waits for the next one" {
+    mount_fs
+    fill
+    kill -STOP "$(daemon_pid)"
+    kill9_server
+    timeout -k 1 $((60 * ${RV_SLOWER:-1})) "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar" 3>&- &
+    waits() { readlink /proc/$(pgrep -P $!)/fd/* | grep -qx "$DATA/lock"; }
+    poll 20 waits
+    kill -CONT "$(daemon_pid)"
+    wait $!
+    "$CTL" restore -q "$BATS_TEST_TMPDIR/b.tar" "$BATS_TEST_TMPDIR/copy"
+}
+
+@test "backup: a server that has no descriptor for it when it is asked makes it later" {
+    mount_fs
+    fill
+    local server
+    server=$(server_pid)
+    prlimit --pid "$server" --nofile=3:
+    run "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar" # for which it has one already, and no others
+    assert_failure 2
+    timeout -k 1 $((60 * ${RV_SLOWER:-1})) "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar" 3>&- &
+    asked() { readlink /proc/$(pgrep -P $!)/fd/* | grep -q '^socket:'; }
+    poll 20 asked
+    prlimit --pid "$server" --nofile="$(ulimit -Hn):"
+    wait $!
+    "$CTL" restore -q "$BATS_TEST_TMPDIR/b.tar" "$BATS_TEST_TMPDIR/copy"
+    prlimit --pid "$server" --nofile=3: # it ends all the same
+    run "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+    assert_failure 2
+    umount_fs
+}
+
 @test "backup, export: two that write one file do not write into each other's" {
     mount_fs
     fill
