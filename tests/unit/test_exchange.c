@@ -313,6 +313,10 @@ static void widened_reads(void **state)
 	T_ERR(read_at(0, 4096, got), EINVAL);
 	T_ERR(read_at(0, 8192, got), EINVAL);
 	T_ERR(read_at(4097, 4096, got), EINVAL);
+	answer_bytes = 8192;
+	T_OK(write_at(20000, "1\n"));
+	assert_int_equal(read_at(16384, 4096, got), 4096); /* not more than was asked for */
+	assert_memory_equal(got + 20000 - 16384, "1\nid\t1\nxxx", 10);
 }
 
 static void batch_in_pieces(void **state)
@@ -344,6 +348,15 @@ static void reading_ends_the_batch(void **state)
 	expect_read(6, "id\t3\n");
 	T_OK(write_at(6, "4\n"));
 	expect_results("id\t4\n");
+}
+
+/* pread(2) leaves the offset where the write ended. */
+static void reading_the_transcript_ends_the_batch(void **state)
+{
+	T_OK(write_at(0, "1\n"));
+	expect_read(2, "id\t1\n");
+	T_OK(write_at(2, "2\n"));
+	expect_results("id\t2\n");
 }
 
 static void elsewhere_is_another(void **state)
@@ -424,6 +437,21 @@ static void failed_query(void **state)
 	expect_error("query 2: not that number\n");
 	T_ERR(write_at(4, "k=0 1\n"), ERANGE);
 	expect_no_results(ERANGE);
+}
+
+/* Its write was accepted, so the next one goes on behind it. */
+static void after_a_failed_tail(void **state)
+{
+	uint64_t size;
+	char got[64];
+
+	T_OK(write_at(0, "666"));
+	T_ERR(read_at(3, 10, got), EDOM);
+	T_OK(file_query.size(&tree, &caller, node_query, &size, NULL));
+	assert_int_equal(size, 3); /* the sentence is no answer */
+	T_OK(write_at(3, "4\n"));
+	expect_results("id\t4\n");
+	expect_read(5, "id\t4\n");
 }
 
 static void failed_in_a_later_piece(void **state)
@@ -542,6 +570,50 @@ static void batch_of_two_processes(void **state)
 	expect_results("id\t1\n\nid\t102\n");
 	T_OK(write_at(4, "3\n"));
 	expect_results("id\t3\n");
+}
+
+/* { /bin/echo 1; echo 2; } >&3; what the one asks then is not the other's answer. */
+static void after_a_batch_of_two_processes(void **state)
+{
+	struct caller parent = caller;
+	pid_t pid = sleeper();
+
+	caller.tid = pid;
+	T_OK(write_at(0, "1\n"));
+	caller = parent;
+	T_OK(write_at(2, "2\n"));
+	T_OK(write_at(50, "3\n"));
+	expect_results("id\t3\n");
+	caller.tid = pid;
+	expect_results("id\t1\n\nid\t102\n");
+	caller = parent;
+	end_sleeper(pid);
+}
+
+static struct post *posted(void)
+{
+	struct lineage l;
+
+	callers_lineage(tree.callers, &caller, &l);
+	return callers_find(tree.callers, &l, node_place(node_query), POST_ANSWER);
+}
+
+/* What is kept counts as memory of answers, which is bounded. */
+static void memory_is_accounted(void **state)
+{
+	char *text = long_batch(1 << 16, 1);
+	struct post *p;
+
+	answer_bytes = 1 << 16;
+	write_at(0, text);
+	p = posted();
+	assert_non_null(p);
+	assert_true(p->bytes >= p->text.len + (1 << 16));
+	reopen(); /* the questions are given back */
+	assert_true(p->text.len > 0);
+	assert_int_equal(p->bytes, p->text.cap);
+	post_unref(p);
+	free(text);
 }
 
 static void *open_results(void *arg)
@@ -708,6 +780,7 @@ int main(void)
 		TEST(widened_reads),
 		TEST(batch_in_pieces),
 		TEST(reading_ends_the_batch),
+		TEST(reading_the_transcript_ends_the_batch),
 		TEST(elsewhere_is_another),
 		TEST(tail_at_results),
 		TEST(tail_at_read),
@@ -715,6 +788,7 @@ int main(void)
 		TEST(bad_tail_is_told_before_release),
 		TEST(newline_completes_the_tail),
 		TEST(failed_query),
+		TEST(after_a_failed_tail),
 		TEST(failed_in_a_later_piece),
 		TEST(empty_query),
 		TEST(suspended_meanwhile),
@@ -723,6 +797,8 @@ int main(void)
 		TEST(long_query_is_read_back_in_part),
 		TEST(inherited_descriptor),
 		TEST(batch_of_two_processes),
+		TEST(after_a_batch_of_two_processes),
+		TEST(memory_is_accounted),
 		TEST(results_wait_for_the_query),
 		TEST(answers_are_whole),
 		TEST(sizes_for_sendfile),
