@@ -229,6 +229,7 @@ other_server() { # PID
 import os, signal, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGALRM])
+os.dup2(os.open("/etc/passwd", os.O_RDONLY), 50)
 for fd in 0, 1, 2:
     os.close(fd)
 os.execv(sys.argv[1], sys.argv[1:])' "$RV_BIN/ruvectorfs" "$DATA" "$MNT" 3>&-
@@ -237,6 +238,8 @@ os.execv(sys.argv[1], sys.argv[1:])' "$RV_BIN/ruvectorfs" "$DATA" "$MNT" 3>&-
     mkdir "$MNT/tenants/t"
     local before
     before=$(server_pid)
+    run readlink "/proc/$before/fd/50" # what it knows nothing of
+    assert_failure
     kill -9 "$before"
     timeout -k 1 20 cat "$MNT/version"
     other_server "$before"

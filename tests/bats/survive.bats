@@ -299,6 +299,7 @@ says() { # TEXT
     before=$(inode_of_server)
     kill9_server
     assert_equal "$(inode_of_server)" "$before"
+    descriptors=$(ls "/proc/$(daemon_pid)/fd" | wc -l)
     kill -HUP "$(daemon_pid)"
     poll 20 says "changing to the program"
     poll 20 test "$(top_stat restarts)" -ge 2
@@ -311,16 +312,36 @@ says() { # TEXT
     kill -HUP "$(daemon_pid)"
     poll 20 says "does not run: no change"
     assert_equal "$(server_pid)" "$before"
-    # One that ends at once is left again.
-    echo 'int main(int argc, char **argv) { return argc == 2 ? 0 : 3; }' > "$RV_COPY/ends.c"
+    # One that ends at once is left again. To tell its version it has a time.
+    printf '#include <unistd.h>\nint main(int argc, char **argv) { return argc == 2 ? !alarm(0) : 3; }\n' > "$RV_COPY/ends.c"
     cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
     install_copy "$RV_COPY/ends"
     sleep 0.6 # so that the server which is replaced was none of those that end within a moment
+    # The one that serves was not that, so a crash of it goes on with itself.
+    before=$(inode_of_server)
+    kill9_server
+    kill9_server
+    assert_equal "$(inode_of_server)" "$before"
     kill -HUP "$(daemon_pid)"
     poll 20 says "going on with the one before"
     echo "5 6" >&8
     exec 8>&-
     assert_equal "$(ls "$MNT/tenants/t/vectors" | wc -l)" 3
+    assert_equal "$(ls "/proc/$(daemon_pid)/fd" | wc -l)" "$descriptors" # none was left open
+}
+
+@test "SIGHUP behind SIGTERM does not kill a server that is putting things in order" {
+    mount_fs
+    local server
+    server=$(server_pid)
+    kill -STOP "$server"
+    kill -TERM "$(daemon_pid)"
+    taken_off() { ! mounted; }
+    poll 20 taken_off
+    kill -HUP "$(daemon_pid)"
+    kill -CONT "$server"
+    wait_daemon
+    run ! says "changing to the program"
 }
 
 @test "ruvectorctl upgrade: the program that is installed now, or the reason why not" {
