@@ -503,3 +503,28 @@ with open(sys.argv[1], "r+b") as f: # some pages of rows; the image and the segm
     assert_failure 2
     assert_output --partial "in use by process"
 }
+
+@test "repair: a store without its database, and a registry that is older than a store" {
+    mount_fs
+    fill
+    umount_fs
+    mkdir "$BATS_TEST_TMPDIR/older"
+    cp "$DATA"/registry.* "$BATS_TEST_TMPDIR/older"
+    mount_fs
+    mkdir "$MNT/tenants/late"
+    echo "1 2" > "$MNT/tenants/late/ingest/z"
+    late=$(ls -t "$DATA/stores" | head -n 1)
+    umount_fs
+    cp "$BATS_TEST_TMPDIR"/older/* "$DATA"
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "registry.db: the entry of stores/$late is lost: it is tenants/recovered-$late now, without limits, and root's"
+    assert_line "3 tenants, 4 collections, 3003 vectors whole; 0 lost, 0 recovered"
+    rm "$DATA"/stores/1/store.db*
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "tenants/big: store.db is missing: what was removed may come back"
+    assert_line "3 tenants, 4 collections, 3003 vectors whole; 0 lost, 3000 recovered"
+    run "$CTL" verify "$DATA"
+    assert_success
+}
