@@ -38,6 +38,7 @@
 #define AT_ONCE         3 /* ends in a row that cost no delay */
 #define FIRST_DELAY     50
 #define MAX_IN_A_ROW    8
+#define MAX_TRIES       20 /* to start a server: some 27 s */
 #define TRY_SECONDS     5
 #define ABOVE_THE_GIVEN 16
 
@@ -336,12 +337,28 @@ static bool go_on(struct supervisor *s, int status)
 	return true;
 }
 
+/* Processes and memory may be short for a while, as when the server was ended for want of them. */
+static int start_patiently(struct supervisor *s)
+{
+	int rc = start_server(s);
+
+	for (int n = 0; rc < 0 && s->was_ready && n < MAX_TRIES && !s->stopping; n++) {
+		log_warning("no server can be started: %s: trying again", strerror(-rc));
+		wait_ms(s, FIRST_DELAY << (n < 5 ? n : 5));
+		if (!s->stopping)
+			rc = start_server(s);
+	}
+	return rc;
+}
+
 static int supervise(struct supervisor *s)
 {
 	int status, code, rc;
 
 	for (;; s->facts.restarts++) {
-		rc = start_server(s);
+		rc = start_patiently(s);
+		if (s->stopping && rc < 0)
+			return 0;
 		if (rc < 0) {
 			log_error("no server can be started: %s", strerror(-rc));
 			return EXIT_SYSTEM;

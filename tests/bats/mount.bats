@@ -454,27 +454,62 @@ ordinary_user() {
     return 1
 }
 
-@test "an ordinary user mounts, replaces a dead mount, unmounts" {
-    [ "$(id -u)" -eq 0 ] || skip "needs root, to become another user"
+# As a user who may mount, in a directory of that user's with the program and mnt/.
+as_ordinary_user() { # FUNCTION
     local home
     home=$(mktemp -d "${TMPDIR:-/tmp}/ruvectorfs-bats.XXXXXX")
     cp "$RV_BIN/ruvectorfs" "$home" # who runs the tests may keep the rest to themselves
     mkdir "$home/mnt"
     chown -R 65534:65534 "$home"
-    export -f ordinary_user
+    export -f "$1"
     cd "$home"
     if as_user 65534:65534 test -w /dev/fuse; then
-        run as_user 65534:65534 bash -c ordinary_user 3>&-
+        run as_user 65534:65534 bash -c "$1" 3>&-
     else # everybody may open it where people work, but not in every place where tests run
         mknod -m 666 fuse c 10 229
-        run unshare -m bash -c 'mount --bind fuse /dev/fuse &&
-            exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -c ordinary_user' 3>&-
+        run unshare -m bash -c "mount --bind fuse /dev/fuse &&
+            exec setpriv --reuid=65534 --regid=65534 --clear-groups bash -c $1" 3>&-
     fi
     cd /
     rm -r "$home"
+}
+
+@test "an ordinary user mounts, replaces a dead mount, unmounts" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to become another user"
+    as_ordinary_user ordinary_user
     assert_success
     assert_line t1
     assert_line t2
+}
+
+# No other process can be made when the server ends, and then one can again.
+short_of_processes() {
+    local pid
+    ./ruvectorfs -f data mnt 2> log &
+    pid=$!
+    wait_for() { # TEXT
+        for _ in $(seq 1500); do
+            ! grep -q "$1" log || return 0
+            sleep 0.02
+        done
+        cat log
+        return 1
+    }
+    wait_for "is mounted on"
+    server=$(sed -n 's/^server_pid //p' mnt/stats)
+    prlimit --pid $pid --nproc=0:
+    kill -9 "$server"
+    wait_for "no server can be started"
+    prlimit --pid $pid --nproc="$(ulimit -Hu):"
+    timeout -k 1 60 cat mnt/version && kill $pid
+    wait $pid && echo "it ended well"
+}
+
+@test "a server that cannot be started for want of processes is started later" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to become another user"
+    as_ordinary_user short_of_processes
+    assert_success
+    assert_line "it ended well"
 }
 
 @test "the top: files, owners, modes" {
