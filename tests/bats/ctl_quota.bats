@@ -45,6 +45,53 @@ near_for() { # TENANT SECONDS
     assert_equal "$(limit_of full)" 20
 }
 
+# CMD..., to which each tenant is near its limit for SECONDS.
+near_since() { # SECONDS CMD...
+    if [ ! -e "$BATS_TEST_TMPDIR/near.so" ]; then
+        cat > "$BATS_TEST_TMPDIR/near.c" << 'EOF'
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+/* The seconds get as many digits as there are; there is room for them. */
+ssize_t read(int fd, void *p, size_t n)
+{
+	static const char key[] = "near_quota_s ";
+	ssize_t got = syscall(SYS_read, fd, p, n);
+	char *at = got > 0 ? memmem(p, (size_t)got, key, strlen(key)) : NULL;
+	char *end = at ? memchr(at, '\n', (size_t)((char *)p + got - at)) : NULL;
+	const char *seconds = getenv("NEAR_S");
+	size_t len = strlen(seconds);
+
+	if (!end || got + len > n)
+		return got;
+	at += strlen(key);
+	memmove(at + len, end, (size_t)((char *)p + got - end));
+	memcpy(at, seconds, len);
+	return got + (ssize_t)len - (end - at);
+}
+EOF
+        cc -shared -fPIC -o "$BATS_TEST_TMPDIR/near.so" "$BATS_TEST_TMPDIR/near.c"
+    fi
+    NEAR_S=$1 ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 LD_PRELOAD=$BATS_TEST_TMPDIR/near.so "${@:2}"
+}
+
+@test "--auto: the rule that holds without one: near for an hour, half as much again" {
+    mount_fs
+    some_tenants
+    run near_since 3599 "$CTL" quota --auto "$MNT"
+    assert_success
+    assert_output ""
+    run near_since 3600 "$CTL" quota --dry-run "$MNT"
+    assert_success
+    assert_output "full max_vectors 19/20 raised to 30"
+    run near_since 3600 "$CTL" quota --auto "$MNT"
+    assert_success
+    assert_output "full max_vectors 19/20 raised to 30"
+    assert_equal "$(limit_of full)" 30
+}
+
 @test "--auto: after an hour, not before; once an hour; from the tier's value to ten times of it" {
     mount_fs
     some_tenants

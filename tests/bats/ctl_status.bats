@@ -127,6 +127,12 @@ row() { # NAME WORDS
     }
     poll 20 asked
     kill $top
+    for i in $(seq 40); do
+        echo "1 2 3" > "$MNT/tenants/acme/query"
+    done
+    run "$CTL" top -n 1 "$MNT" # which has none before it: rates of the last minute, as status
+    assert_success
+    awk '$1 == "acme" && $6 > 0 { found = 1 } END { exit !found }' <<< "$output"
     run "$CTL" top -n 2 -d 0.1 "$MNT"
     assert_success
     assert_equal "$(grep -c '^TENANT' <<< "$output")" 2
