@@ -284,9 +284,12 @@ static void wait_ms(struct supervisor *s, int ms)
 
 /* ---- when a server ended ---- */
 
+/* A server that is only being started ends by the signal itself. */
 static bool was_told(const struct supervisor *s, int status)
 {
-	return s->replacing || (WIFEXITED(status) && WEXITSTATUS(status) == HANDOVER_TOLD);
+	if (WIFSIGNALED(status))
+		return s->replacing || (s->stopping && WTERMSIG(status) == SIGTERM);
+	return s->replacing || WEXITSTATUS(status) == HANDOVER_TOLD;
 }
 
 static void describe(int status, char *ret, size_t cap)
@@ -301,8 +304,8 @@ static void describe(int status, char *ret, size_t cap)
 /* An unmount, our own word, or a failure before there was anything to be saved. */
 static bool is_end(const struct supervisor *s, int status, int *ret_code)
 {
-	if (WIFEXITED(status) &&
-	    (WEXITSTATUS(status) == 0 || (s->stopping && was_told(s, status)))) {
+	if ((WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+	    (s->stopping && was_told(s, status))) {
 		*ret_code = 0;
 		return true;
 	}

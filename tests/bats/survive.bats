@@ -496,6 +496,25 @@ EOF
     assert_success
 }
 
+@test "SIGTERM while a server is started, which does not know signals yet, is a good end" {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    RV_BIN=$RV_COPY mount_fs
+    printf '#include <unistd.h>\nint main(int argc, char **argv) { return argc == 2 ? 0 : pause(); }\n' > "$RV_COPY/starts.c"
+    cc -o "$RV_COPY/starts" "$RV_COPY/starts.c"
+    install_copy "$RV_COPY/starts"
+    kill -HUP "$(daemon_pid)"
+    is_starting() {
+        [ "$(stat -L -c %i "/proc/$(pgrep -P "$(daemon_pid)")/exe")" = "$(stat -c %i "$RV_COPY/ruvectorfs")" ] &&
+            says "changing to the program"
+    }
+    poll 20 is_starting
+    kill "$(daemon_pid)"
+    wait_daemon # which wants 0
+    run ! mounted
+}
+
 @test "an unmount while no server is there" {
     mount_fs
     kill -STOP "$(daemon_pid)"
