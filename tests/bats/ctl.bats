@@ -433,6 +433,8 @@ repaired() { # VECTORS-OF-BIG
     assert_file_not_exists "$DATA/damaged"
 
     flip "$S/1.vectors.1" 6000 # the numbers of one
+    mkdir "$S.repair" # of a repair that was interrupted
+    echo half > "$S.repair/store.db"
     run "$CTL" repair "$DATA"
     assert_failure 1
     assert_line "tenants/big: the vector 'v28' is lost"
@@ -524,6 +526,11 @@ with open(sys.argv[1], "r+b") as f: # some pages of rows; the image and the segm
     run "$CTL" repair "$DATA"
     assert_failure 1
     assert_line "tenants/big: store.db is missing: what was removed may come back"
+    assert_line "3 tenants, 4 collections, 3003 vectors whole; 0 lost, 3000 recovered"
+    rm "$DATA"/stores/1/store.db* "$DATA/stores/1/commits" # nothing tells any more that there was one
+    run "$CTL" repair "$DATA"
+    assert_failure 1
+    assert_line "tenants/big: store.db is missing"
     assert_line "3 tenants, 4 collections, 3003 vectors whole; 0 lost, 3000 recovered"
     run "$CTL" verify "$DATA"
     assert_success

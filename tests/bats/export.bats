@@ -176,7 +176,7 @@ END
 
 @test "ruvectorctl export: of DATA and of a mount, each format, the bytes that the mount gives" {
     rows 2500 | put "$A/ingest/in.jsonl"
-    mkdir "$A/collections/more" "$MNT/shared/s"
+    mkdir "$A/collections/more" "$MNT/shared/s" "$MNT/tenants/untouched"
     echo "1 2" > "$A/collections/more/ingest/x"
     echo "3 4" > "$MNT/shared/s/ingest/y"
     cd "$BATS_TEST_TMPDIR"
@@ -201,6 +201,8 @@ END
         ruvectorctl export -q "$DATA/tenants/b" "empty.$f"
         cmp "want/empty.$f" "empty.$f"
     done
+    ruvectorctl export -q "$DATA/tenants/untouched" untouched.npy
+    cmp want/empty.npy untouched.npy
     run ruvectorctl export -q "$DATA/tenants/a/collections/more" -
     assert_output '{"id":"x","vector":[1,2]}'
     run ruvectorctl export -q "$DATA/shared/s" -
@@ -209,6 +211,9 @@ END
         run ruvectorctl export "$DATA/$place" no.jsonl
         assert_failure 2
     done
+    assert_not_exists "$DATA/stores/0" # of no tenant
+    run ruvectorctl export "$DATA/tenants/none" no.jsonl
+    assert_output "ruvectorctl: there is no tenant none"
     run ruvectorctl export -f csv "$DATA/tenants/a" no.jsonl
     assert_failure 2
     assert_output "ruvectorctl: no format 'csv': jsonl, fvecs or npy"
