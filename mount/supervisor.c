@@ -168,6 +168,13 @@ static void keep_program(struct supervisor *s)
 	s->program_before = -1;
 }
 
+/* Whether the program has still to show that it lives for a moment: it is none to fall back to. */
+static bool is_on_trial(const struct supervisor *s)
+{
+	return s->program_before >= 0 &&
+	       (s->replacing || !s->server || clock_mono_ns() - s->started_ns < MOMENT_NS);
+}
+
 static void upgrade(struct supervisor *s)
 {
 	int program;
@@ -184,8 +191,12 @@ static void upgrade(struct supervisor *s)
 		return;
 	}
 	log_info("changing to the program that is installed now");
-	keep_program(s);
-	s->program_before = s->program;
+	if (is_on_trial(s)) {
+		close(s->program);
+	} else {
+		keep_program(s);
+		s->program_before = s->program;
+	}
 	s->program = program;
 	s->replacing = s->server > 0;
 	if (s->replacing)

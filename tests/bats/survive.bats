@@ -330,6 +330,33 @@ says() { # TEXT
     assert_equal "$(ls "/proc/$(daemon_pid)/fd" | wc -l)" "$descriptors" # none was left open
 }
 
+@test "a program that ends at once is left again also when the change to it was asked for twice" {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    RV_BIN=$RV_COPY mount_fs
+    before=$(inode_of_server)
+    # the second time while it is looked at for the first
+    cat > "$RV_COPY/ends.c" << EOF
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	if (argc == 2 && open("$RV_COPY/asked", O_CREAT | O_EXCL | O_RDWR, 0600) >= 0)
+		kill(getppid(), SIGHUP);
+	return argc == 2 ? 0 : 3;
+}
+EOF
+    cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
+    install_copy "$RV_COPY/ends"
+    kill -HUP "$(daemon_pid)"
+    twice() { [ "$(grep -c "changing to the program" "$LOG")" -eq 2 ]; }
+    poll 20 twice
+    poll 20 says "going on with the one before"
+    assert_equal "$(inode_of_server)" "$before"
+}
+
 @test "SIGHUP behind SIGTERM does not kill a server that is putting things in order" {
     mount_fs
     local server
