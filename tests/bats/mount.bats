@@ -213,12 +213,6 @@ prepared() { # PREPARATION UID [OPTIONS]
     unmount_background
 }
 
-in_use() {
-    run ruvectorfs "$DATA" "$BATS_TEST_TMPDIR/other"
-    assert_failure 32
-    assert_output --partial "is in use by process $BACKGROUND"
-}
-
 other_server() { # PID
     [ "$(timeout -k 1 5 sed -n 's/^server_pid //p' "$MNT/stats")" != "$1" ]
 }
@@ -245,8 +239,10 @@ os.execv(sys.argv[1], sys.argv[1:])' "$RV_BIN/ruvectorfs" "$DATA" "$MNT" 3>&-
     other_server "$before"
     kill -STOP "$BACKGROUND" # the lock is the supervisor's, too
     kill9_server
-    in_use
+    run ruvectorfs "$DATA" "$BATS_TEST_TMPDIR/other"
     kill -CONT "$BACKGROUND"
+    assert_failure 32
+    assert_output --partial "is in use by process $BACKGROUND"
     exec 8> "$MNT/tenants/t/ingest/held"
     kill "$BACKGROUND"
     poll 30 background_ended
