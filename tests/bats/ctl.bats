@@ -405,6 +405,44 @@ repaired() { # VECTORS-OF-BIG
     umount_fs
 }
 
+# A server that takes a request at DATA/ctl.sock, answers BYTES (as Python has them), and is gone.
+answers() { # BYTES
+    rm -f "$DATA/ctl.sock"
+    timeout 60 python3 -c 'import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+os.chdir(sys.argv[1])
+s.bind("ctl.sock")
+s.listen(1)
+c = s.accept()[0]
+c.recv(100)
+c.sendall(eval(sys.argv[2]))' "$DATA" "$1" 3>&- &
+    poll 10 test -S "$DATA/ctl.sock"
+}
+
+@test "backup: an answer that was cut off is none, wherever that was" {
+    mount_fs
+    umount_fs
+    for bytes in 'b""' 'b"\2\0"' 'b"\2\0\0\0x"' 'b"\1\0\0\0x"' 'b"\1\0\0\0x\0\0"' 'b"\1\0\0\0x\0\0\0\0"' \
+        'b"\1\0\0\0x\0\0\0\0o"' 'b"\0\0\0\0error"'; do
+        answers "$bytes"
+        run timeout 20 "$CTL" backup "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+        assert_failure 2
+        assert_output "ruvectorctl: the server of the mount went away: try again"
+    done
+    answers 'b"\1\0\0\0x\0\0\0\0error the disk failed"'
+    run timeout 20 "$CTL" backup "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+    assert_failure 2
+    assert_output "ruvectorctl: the disk failed"
+    answers 'b"\1\0\20\0"'
+    run timeout 20 "$CTL" backup "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+    assert_failure 2
+    assert_output "ruvectorctl: the server of the mount is of another version"
+    assert_equal "$(ls "$BATS_TEST_TMPDIR" | grep -c 'b\.tar')" 0
+    answers 'b"\1\0\0\0x\2\0\0\0yz\0\0\0\0ok"'
+    "$CTL" backup -q "$DATA" "$BATS_TEST_TMPDIR/b.tar"
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/b.tar")" xyz
+}
+
 @test "backup, export: two that write one file do not write into each other's" {
     mount_fs
     fill
