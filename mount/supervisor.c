@@ -227,15 +227,31 @@ static void stop(struct supervisor *s)
 		kill(s->server, SIGTERM);
 }
 
+/* As the first process of a container it is given children that it does not know. */
+static void reap_others(const struct supervisor *s)
+{
+	siginfo_t child = { 0 };
+
+	while (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT) == 0 && child.si_pid &&
+	       child.si_pid != s->server) {
+		waitpid(child.si_pid, NULL, WNOHANG);
+		child.si_pid = 0;
+	}
+}
+
 static void take_signal(struct supervisor *s)
 {
 	struct signalfd_siginfo info;
 
 	if (read(s->signals, &info, sizeof(info)) != sizeof(info))
 		return;
-	if (info.ssi_signo == SIGHUP && !s->stopping)
+	if (info.ssi_signo == SIGCHLD)
+		reap_others(s);
+	else if (s->stopping)
+		return;
+	else if (info.ssi_signo == SIGHUP)
 		upgrade(s);
-	else if (info.ssi_signo != SIGCHLD && !s->stopping)
+	else
 		stop(s);
 }
 

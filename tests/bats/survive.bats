@@ -542,6 +542,23 @@ EOF
     run ! mounted
 }
 
+@test "as the first process of a container it leaves no zombies, whoseever children they were" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+    mkdir -p "$MNT"
+    start_daemon unshare --pid --fork --kill-child "$RV_BIN/ruvectorfs" -f "$DATA" "$MNT"
+    poll 40 fs_settled
+    local first server
+    first=$(pgrep -P "$DAEMON")
+    server=$(pgrep -P "$first")
+    timeout 20 nsenter --target "$first" --pid sh -c '(sleep 0.1 & sleep 0.1 &)' 3>&- # orphans by then
+    alone() { [ "$(pgrep -P "$first")" = "$server" ]; }
+    poll 20 alone
+    kill -9 "$server"
+    timeout 20 cat "$MNT/version"
+    kill "$first"
+    wait_daemon
+}
+
 @test "an unmount while no server is there" {
     mount_fs
     kill -STOP "$(daemon_pid)"
