@@ -355,6 +355,7 @@ ends_by() { # SIGNAL [OPTIONS]
     assert_output b
     run ls vectors
     assert_output "$(printf 'a\nb')"
+    assert_not_exists "$DATA/ctl.sock"
 }
 
 @test "-o ro makes no DATA" {
