@@ -192,15 +192,24 @@ static int set_working(struct job *j, struct err *e)
 
 /* ---- a piece ---- */
 
-/* What `error` says of a rate, or a little. */
-static void pause_as_told(const struct err *why)
+/*
+ * What `error` says of a rate, or a little. That is of the record which was refused: those of the
+ * piece behind it take their time, too, and would be sent in vain before.
+ */
+static void pause_as_told(const struct job *j, const struct err *why)
 {
 	const char *at = strstr(why->text, "retry_after_ms ");
+	uint64_t rate = number_of(j->place, "/quota", "max_write_rate", 0);
 	unsigned ms = PAUSE_MS;
 	struct timespec t;
 
 	if (at && sscanf(at, "retry_after_ms %u", &ms) != 1)
 		ms = PAUSE_MS;
+	if (at && rate) {
+		unsigned all = (unsigned)(j->in_piece < rate ? j->in_piece * 1000 / rate : 1000);
+
+		ms = ms > all ? ms : all;
+	}
 	t = (struct timespec){ ms / 1000, (long)(ms % 1000) * 1000000 };
 	nanosleep(&t, NULL); /* a signal ends it */
 }
@@ -265,7 +274,7 @@ static int commit(struct job *j, struct err *e)
 	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, 0, j->in_piece, &why);
 	while (rc < 0 && comes_back(j, &why)) {
 		j->place->ops->close(j->place, NULL);
-		pause_as_told(&why);
+		pause_as_told(j, &why);
 		rc = j->place->ops->open(j->place, j->working, false, &why);
 		if (rc == 0)
 			rc = send_rest(j, &why);
