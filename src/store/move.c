@@ -426,7 +426,12 @@ static int compact_locked(struct compaction *x, moved_fn *moved, void *ctx, stru
 	rc = switch_over(x, e);
 	if (rc < 0) {
 		segment_free(x->to);
-		drop_file(x->s, x->c->cid, gen + 1);
+		/*
+		 * A commit whose sync failed may turn out to be there, and then this is the only file
+		 * that it knows: the next open sweeps the one of the two that is of no use.
+		 */
+		if (!x->s->failed)
+			drop_file(x->s, x->c->cid, gen + 1);
 		return rc;
 	}
 	FAULT_POINT("compact.committed");

@@ -6,22 +6,38 @@
 #include <sqlite3.h>
 #include <sys/syscall.h>
 
+#include "store/segment.h"
 #include "t_store.h"
 
 /* ---- a sync that fails: these stand in front of the C library's, for SQLite too ---- */
 
 static int sync_errno;
+/* Or only those of a WAL fail: what the disk has of it all the same goes to a file of this name. */
+static const char *wal_goes_to;
+
+static bool sync_fails(int fd)
+{
+	char link[64], path[600] = { 0 };
+
+	errno = sync_errno;
+	if (sync_errno || !wal_goes_to)
+		return sync_errno;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (readlink(link, path, sizeof(path) - 1) < 0 || !strstr(path, "store.db-wal"))
+		return false;
+	t_copy_file(path, wal_goes_to);
+	errno = EIO;
+	return true;
+}
 
 int fsync(int fd)
 {
-	errno = sync_errno;
-	return sync_errno ? -1 : (int)syscall(SYS_fsync, fd);
+	return sync_fails(fd) ? -1 : (int)syscall(SYS_fsync, fd);
 }
 
 int fdatasync(int fd)
 {
-	errno = sync_errno;
-	return sync_errno ? -1 : (int)syscall(SYS_fdatasync, fd);
+	return sync_fails(fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
 static void failed_sync_ends_writing(void **state)
@@ -99,6 +115,37 @@ static unsigned char flip(const char *dir, const char *name, off_t at, int bit)
 	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
 	close(fd);
 	return byte ^ (unsigned char)(1 << bit);
+}
+
+/* ---- a compaction of which nobody knows whether it was committed ---- */
+
+static void compaction_that_may_be_there(void **state)
+{
+	struct t_store *t = *state;
+	char copy[300], wal[320], gen2[320];
+
+	snprintf(copy, sizeof(copy), "%s-copy", t->dir);
+	snprintf(wal, sizeof(wal), "%s-wal", t->dir);
+	segment_path(t->dir, CID, 2, gen2, sizeof(gen2));
+	T_OK(t_put_extents(t->s, 1, 20, 1, 0, 10));
+	wal_goes_to = wal;
+	T_ERR(store_compact(t->s, CID, DIM, NULL, NULL, NULL), EIO);
+	wal_goes_to = NULL;
+	/* the power is cut, and the disk had the commit in spite of what the sync said */
+	copy_dir(t->dir, copy);
+	snprintf(gen2, sizeof(gen2), "%s/store.db-wal", copy);
+	t_copy_file(wal, gen2);
+	segment_path(t->dir, CID, 2, gen2, sizeof(gen2));
+	t_reopen(t);
+	for (uint64_t num = 1; num <= 20; num++)
+		T_OK(t_check(t->s, num, (uint32_t)num, 0));
+	assert_int_equal(access(gen2, F_OK), -1);
+	assert_int_equal(t_collection_of(t->s).gen, 1);
+	store_close(t->s);
+	T_OK(store_open(copy, false, &t->s, NULL));
+	assert_int_equal(t_collection_of(t->s).gen, 2);
+	for (uint64_t num = 1; num <= 20; num++)
+		T_OK(t_check(t->s, num, (uint32_t)num, 0));
 }
 
 /* ---- what the copies have ---- */
@@ -435,6 +482,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, t_setup, t_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(failed_sync_ends_writing),
+		TEST(compaction_that_may_be_there),
 		TEST(flips_are_found_or_harmless),
 		TEST(damaged_row_is_replaced),
 		TEST(damaged_rows),
