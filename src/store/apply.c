@@ -37,7 +37,20 @@ static int find_token(struct store *s, struct store_commit *c, struct err *e)
 	return 1;
 }
 
-static int keep_token(struct store *s, const struct request *q, struct err *e)
+/* Every so many sequences, whichever has a token then: others need never have one. */
+static int cut_tokens(struct store *s, uint64_t seq, struct err *e) REQUIRES(s->write)
+{
+	int rc;
+
+	if (seq <= STORE_TOKENS || seq - s->tokens_cut < STORE_TOKENS_SLACK)
+		return 0;
+	rc = sql_run(&s->w, e, "DELETE FROM batches WHERE seq <= ?", "i", I(seq - STORE_TOKENS));
+	if (rc == 0)
+		s->tokens_cut = seq;
+	return rc;
+}
+
+static int keep_token(struct store *s, const struct request *q, struct err *e) REQUIRES(s->write)
 {
 	const struct store_commit *c = q->c;
 	int rc;
@@ -47,10 +60,7 @@ static int keep_token(struct store *s, const struct request *q, struct err *e)
 	rc = sql_run(&s->w, e, "INSERT INTO batches VALUES(?, ?, ?, ?, ?, ?)", "ibiiii", I(q->seq),
 	             (const void *)c->token, (size_t)STORE_TOKEN_SIZE, I(c->cid),
 	             I(c->ret_accepted), I(c->ret_replaced), I(c->ret_removed));
-	if (rc == 0 && q->seq > STORE_TOKENS && q->seq % STORE_TOKENS_SLACK == 0)
-		rc = sql_run(&s->w, e, "DELETE FROM batches WHERE seq <= ?", "i",
-		             I(q->seq - STORE_TOKENS));
-	return rc;
+	return rc < 0 ? rc : cut_tokens(s, q->seq, e);
 }
 
 static int fit_dimension(struct request *q, struct err *e)

@@ -73,6 +73,7 @@ struct store {
 	int sync_mode;          /* write: PRAGMA synchronous of w */
 	int wal_pages;          /* write: when it was last looked at */
 	int checkpoint_at;      /* write: pages */
+	uint64_t tokens_cut;    /* write: sequence at which old tokens went last */
 	bool failed;            /* write: a sync failed */
 
 	struct mutex read;

@@ -265,6 +265,34 @@ static void tokens(void **state)
 	t_rows_free(rows);
 }
 
+/* A commit of nothing, with a token made of n, or without one. */
+static bool is_known(struct t_store *t, const uint64_t *n)
+{
+	uint8_t token[STORE_TOKEN_SIZE] = { 0 };
+	struct store_commit c = { .cid = CID, .token = n ? token : NULL };
+
+	if (n)
+		memcpy(token, n, sizeof(*n));
+	T_OK(store_commit(t->s, &c, NULL));
+	return c.ret_duplicate;
+}
+
+/* Whatever the others commit, and although no one with a token comes at a round number. */
+static void old_tokens_are_forgotten(void **state)
+{
+	struct t_store *t = *state;
+	uint64_t first = store_last_seq(t->s), n;
+
+	while ((n = store_last_seq(t->s) + 1) < first + 10600)
+		assert_false(is_known(t, n % 2 ? &n : NULL));
+	n = first + 10599;
+	assert_true(is_known(t, n % 2 ? &n : &(uint64_t){ n - 1 }));
+	n = first + 601;
+	assert_true(is_known(t, n % 2 ? &n : &(uint64_t){ n + 1 }));
+	n = first + 1;
+	assert_false(is_known(t, n % 2 ? &n : &(uint64_t){ n + 1 }));
+}
+
 static void receipts_are_kept_and_pruned(void **state)
 {
 	struct t_store *t = *state;
@@ -561,6 +589,7 @@ int main(void)
 		TEST(remove_all),
 		TEST(dimension_is_kept),
 		TEST(tokens),
+		TEST(old_tokens_are_forgotten),
 		TEST(receipts_are_kept_and_pruned),
 		TEST(lists_in_order),
 		TEST(scans_by_sequence),
