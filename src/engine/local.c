@@ -104,10 +104,18 @@ int collection_enter(struct engine *en, uint32_t cid, struct collection **ret, s
 	return 0;
 }
 
+/* Who was inside of one that was removed may have read from its segment until now. */
 void collection_leave(struct collection *c)
 {
-	if (c && atomic_fetch_sub(&c->refs, 1) == 1)
-		collection_free(c);
+	struct store *s;
+	uint32_t cid;
+
+	if (!c || atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	s = c->engine->store;
+	cid = c->cid;
+	collection_free(c);
+	store_collection_forget(s, cid);
 }
 
 /* ---- open and close ---- */

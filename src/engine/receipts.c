@@ -6,68 +6,90 @@
 
 #include "engine/engine_impl.h"
 
-static int check(struct engine *en, uint32_t cid, bool writing, struct err *e)
+static int enter(struct engine *en, uint32_t cid, bool writing, struct collection **ret,
+                 struct err *e)
 {
-	struct collection *c;
-	int rc;
-
-	if (writing && en->read_only)
-		return err_read_only(e);
-	rc = collection_enter(en, cid, &c, e);
-	if (rc == 0)
-		collection_leave(c);
-	return rc;
+	*ret = NULL;
+	return writing && en->read_only ? err_read_only(e) : collection_enter(en, cid, ret, e);
 }
 
 int engine_receipt_number(struct engine *en, uint32_t cid, uint32_t *ret, struct err *e)
 {
-	int rc = check(en, cid, true, e);
+	struct collection *c;
+	int rc = enter(en, cid, true, &c, e);
 
-	return rc < 0 ? rc : store_receipt_number(en->store, cid, ret, e);
+	if (rc == 0)
+		rc = store_receipt_number(en->store, cid, ret, e);
+	collection_leave(c);
+	return rc;
 }
 
 int engine_receipt_put(struct engine *en, uint32_t cid, const struct receipt *r, struct err *e)
 {
-	int rc = check(en, cid, true, e);
+	struct collection *c;
+	int rc = enter(en, cid, true, &c, e);
 
-	return rc < 0 ? rc : store_receipt_put(en->store, cid, r, e);
+	if (rc == 0)
+		rc = store_receipt_put(en->store, cid, r, e);
+	collection_leave(c);
+	return rc;
 }
 
 int engine_receipt_by_name(struct engine *en, uint32_t cid, const char *name, struct receipt *ret,
                            struct err *e)
 {
-	int rc = check(en, cid, false, e);
+	struct collection *c;
+	int rc = enter(en, cid, false, &c, e);
 
-	return rc < 0 ? rc : store_receipt_by_name(en->store, cid, name, ret, e);
+	if (rc == 0)
+		rc = store_receipt_by_name(en->store, cid, name, ret, e);
+	collection_leave(c);
+	return rc;
 }
 
 int engine_receipt_by_number(struct engine *en, uint32_t cid, uint32_t number, struct receipt *ret,
                              struct err *e)
 {
-	int rc = check(en, cid, false, e);
+	struct collection *c;
+	int rc = enter(en, cid, false, &c, e);
 
-	return rc < 0 ? rc : store_receipt_by_number(en->store, cid, number, ret, e);
+	if (rc == 0)
+		rc = store_receipt_by_number(en->store, cid, number, ret, e);
+	collection_leave(c);
+	return rc;
 }
 
 int engine_receipt_next(struct engine *en, uint32_t cid, uint32_t after, struct receipt *ret,
                         struct err *e)
 {
-	int rc = check(en, cid, false, e);
+	struct collection *c;
+	int rc = enter(en, cid, false, &c, e);
 
-	return rc < 0 ? rc : store_receipt_next(en->store, cid, after, ret, e);
+	if (rc == 0)
+		rc = store_receipt_next(en->store, cid, after, ret, e);
+	collection_leave(c);
+	return rc;
 }
 
 int engine_receipt_remove(struct engine *en, uint32_t cid, uint32_t number, struct err *e)
 {
-	int rc = check(en, cid, true, e);
+	struct collection *c;
+	int rc = enter(en, cid, true, &c, e);
 
-	return rc < 0 ? rc : store_receipt_remove(en->store, cid, number, e);
+	if (rc == 0)
+		rc = store_receipt_remove(en->store, cid, number, e);
+	collection_leave(c);
+	return rc;
 }
 
 int engine_receipt_rename(struct engine *en, uint32_t cid, uint32_t number, const char *name,
                           struct err *e)
 {
-	int rc = check(en, cid, true, e);
+	struct collection *c;
+	int rc = enter(en, cid, true, &c, e);
 
-	return rc < 0 ? rc : store_receipt_rename(en->store, cid, number, name, e);
+	if (rc == 0)
+		rc = store_receipt_rename(en->store, cid, number, name, e);
+	collection_leave(c);
+	return rc;
 }

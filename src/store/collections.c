@@ -3,8 +3,7 @@
  *
  * `now` is what is committed, `pending` what the transaction under way makes of it; a commit
  * publishes, a rollback returns. A collection that was removed stays in the list, marked, until
- * the store is closed: searches that still hold pointers into its segment end in their own
- * time.
+ * it is forgotten: searches that still hold pointers into its segment end in their own time.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -125,6 +124,17 @@ static void add_to_list(struct store *s, struct coll *c)
 	memmove(s->colls + at + 1, s->colls + at, (s->n_colls - at) * sizeof(*s->colls));
 	s->colls[at] = c;
 	s->n_colls++;
+	rwlock_write_unlock(&s->colls_lock);
+}
+
+static void take_from_list(struct store *s, struct coll *c)
+{
+	size_t at;
+
+	rwlock_write(&s->colls_lock);
+	at = place_locked(s, c->cid);
+	s->n_colls--;
+	memmove(s->colls + at, s->colls + at + 1, (s->n_colls - at) * sizeof(*s->colls));
 	rwlock_write_unlock(&s->colls_lock);
 }
 
@@ -513,6 +523,21 @@ int store_collection_remove(struct store *s, uint32_t cid, struct err *e)
 		rc = remove_locked(s, c, e);
 	mutex_unlock(&s->write);
 	return rc;
+}
+
+void store_collection_forget(struct store *s, uint32_t cid)
+{
+	struct coll *c;
+
+	mutex_lock(&s->write);
+	c = coll_find(s, cid);
+	if (c && !atomic_load(&c->gone))
+		c = NULL;
+	if (c)
+		take_from_list(s, c);
+	mutex_unlock(&s->write);
+	if (c)
+		coll_free(c);
 }
 
 int store_collection_next(struct store *s, uint32_t after, struct store_collection *ret,

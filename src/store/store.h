@@ -40,6 +40,11 @@ int store_collection_create(struct store *s, const struct store_collection *c, s
 int store_collection_update(struct store *s, const struct store_collection *c, struct err *e);
 /* rows, receipts, segment, image */
 int store_collection_remove(struct store *s, uint32_t cid, struct err *e);
+/*
+ * What a removed one still has in memory: its segment, which others may have been reading. No call
+ * for it is under way. Nothing, if it is not removed.
+ */
+void store_collection_forget(struct store *s, uint32_t cid);
 /* The collection with the smallest cid > after, or -ENOENT. */
 int store_collection_next(struct store *s, uint32_t after, struct store_collection *ret,
                           struct err *e);

@@ -1,4 +1,5 @@
 /* What an engine answers: batches, search, single vectors, collections. */
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -461,6 +462,51 @@ static void test_removed_under_open_batches(void **state)
 	T_OK(engine_collection_create(f->en, 21, "more", &o, NULL));
 }
 
+static size_t entries_of(const char *dir)
+{
+	DIR *d = opendir(dir);
+	size_t n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* A collection that was filled and is removed again. */
+static void come_and_go(struct fix *f, uint32_t cid)
+{
+	struct owner owner = { .mode = 0700 };
+	struct batch *b;
+	float v[512];
+	char id[64];
+
+	T_OK(engine_collection_create(f->en, cid, "short-lived", &owner, NULL));
+	T_OK(engine_batch_begin(f->en, cid, &b, NULL));
+	for (size_t i = 0; i < 100; i++) {
+		snprintf(id, sizeof(id), "v%zu", i);
+		fix_vector(f, v, 512);
+		T_OK(add(b, id, v, 512));
+	}
+	assert_int_equal(commit(b).accepted, 100);
+	T_OK(engine_collection_remove(f->en, cid, true, NULL));
+}
+
+static void test_removed_collections_leave_nothing_open(void **state)
+{
+	struct fix *f = *state;
+	size_t before;
+
+	come_and_go(f, 1000);
+	wait_idle(f);
+	before = entries_of("/proc/self/fd");
+	for (uint32_t i = 1; i <= 20; i++)
+		come_and_go(f, 1000 + i);
+	wait_idle(f);
+	assert_int_equal(entries_of("/proc/self/fd"), before);
+}
+
 static void test_configure(void **state)
 {
 	struct fix *f = *state;
@@ -655,6 +701,7 @@ int main(void)
 		TEST(test_metadata_and_text),
 		TEST(test_collections),
 		TEST(test_removed_under_open_batches),
+		TEST(test_removed_collections_leave_nothing_open),
 		TEST(test_configure),
 		TEST(test_configure_keeps_free_dimension_free),
 		TEST(test_token_is_committed_once),
