@@ -323,12 +323,17 @@ static void maintain_job(void *arg)
 {
 	struct collection *c = arg;
 	int rc = maintain(c, false, NULL);
+	bool again;
 
 	mutex_lock(&c->mu);
 	c->maint_job = false;
+	again = c->maint_again;
+	c->maint_again = false;
 	if (rc < 0)
 		c->maint_after_ns = clock_mono_ns() + RETRY_NS;
 	mutex_unlock(&c->mu);
+	if (again)
+		background_maintain(c);
 	job_end(c);
 }
 
@@ -337,7 +342,9 @@ void background_maintain(struct collection *c)
 	if (c->engine->read_only || what_is_due(c, false) == 0)
 		return;
 	mutex_lock(&c->mu);
-	if (!c->maint_job && clock_mono_ns() >= c->maint_after_ns)
+	if (c->maint_job) /* it may have passed that already, and nobody else need come */
+		c->maint_again = true;
+	else if (clock_mono_ns() >= c->maint_after_ns)
 		c->maint_job = job_start(c, maintain_job);
 	mutex_unlock(&c->mu);
 }

@@ -156,6 +156,7 @@ struct collection {
 	uint64_t image_changes, image_links; /* values of changes, links when it was made */
 	unsigned link_jobs;
 	bool maint_job;
+	bool maint_again;           /* something came due while it ran */
 	uint64_t maint_after_ns;    /* one failed: no other before that (monotonic) */
 	bool old_maps;              /* mu, written with maint: an old generation is still mapped */
 	bool rebuilding;            /* mu: the graph is made anew from all rows */

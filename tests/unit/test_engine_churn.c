@@ -1,4 +1,5 @@
 /* Dead rows, dead bytes and dead batches: what an engine gives back. */
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "engine_t.h"
@@ -142,6 +143,41 @@ static void test_an_empty_collection_takes_no_room(void **state)
 	verify_clean(f);
 }
 
+struct during {
+	struct fix *f;
+	atomic_bool done;
+};
+
+/* While a maintenance is at work: commits that make another one due, the last that happen. */
+static void make_due(void *ctx, uint32_t cid, enum engine_event event)
+{
+	struct during *d = ctx;
+
+	if (event == ENGINE_COMPACTED && !atomic_exchange(&d->done, true))
+		for (int i = 0; i < 5; i++)
+			fill(d->f, "v", 1000, DIM); /* into store.db */
+}
+
+static void test_what_comes_due_during_a_maintenance(void **state)
+{
+	struct fix *f = *state;
+	struct during d = { .f = f };
+	struct engine_options o = { .dir = f->dir,
+		                    .default_cid = CID,
+		                    .owner = { .mode = 0700 },
+		                    .workers = f->workers,
+		                    .event = make_due,
+		                    .event_ctx = &d };
+
+	fix_close(f);
+	T_OK(engine_open(&o, &f->en, NULL));
+	T_OK(engine_batch_commit(large_batch(f), NULL, NULL, NULL, NULL));
+	T_OK(engine_remove_all(f->en, CID, NULL, NULL));
+	wait_idle(f);
+	assert_true(atomic_load(&d.done));
+	assert_true(segment_bytes(f) >= 1000 * DIM * (long)sizeof(float)); /* they were moved */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -151,6 +187,7 @@ int main(void)
 		TEST(test_compaction),
 		TEST(test_aborted_after_linking),
 		TEST(test_an_empty_collection_takes_no_room),
+		TEST(test_what_comes_due_during_a_maintenance),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
