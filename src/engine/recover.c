@@ -52,15 +52,34 @@ static NO_TSA int gone(void *ctx, uint32_t slot, uint64_t seq)
 
 /* ---- what came ---- */
 
-/* A version of a batch that was open when the image was made, and linked already. */
+/*
+ * Whether a hidden slot has the row's floats: they are where the row has them; or the image has them
+ * itself, and the row is in store.db or was moved since.
+ */
+static bool same_floats(const struct collection *c, const struct store_row *row)
+{
+	const struct slot_info *si = &c->info[row->slot];
+
+	if (si->off != STORE_INLINE)
+		return si->off == row->off;
+	return si->vcrc == row->vcrc &&
+	       (row->off != STORE_INLINE ||
+	        memcmp(rows_at(&c->rows, row->slot), row->v, c->rows.dim * sizeof(float)) == 0);
+}
+
+/* A version of a batch that was open, or being committed, when the image was made, and linked already. */
 static int row_unhide(struct collection *c, const struct store_row *row, uint32_t entry)
 	REQUIRES(c->lock, c->mu)
 {
 	struct slot_info *si = &c->info[row->slot];
 
-	if (rows_state(&c->rows, row->slot) != ROW_HIDDEN || row->off == STORE_INLINE ||
-	    si->off != row->off)
+	if (rows_state(&c->rows, row->slot) != ROW_HIDDEN || !same_floats(c, row))
 		return -EEXIST;
+	if (si->off != row->off) {
+		slot_free_floats(c, row->slot);
+		atomic_store_explicit(&c->rows.at[row->slot], NULL, memory_order_relaxed);
+		si->off = row->off;
+	}
 	si->entry = entry;
 	si->json_bytes = row->json_bytes;
 	si->extra = (uint32_t)(row->metadata_len + row->text_len);

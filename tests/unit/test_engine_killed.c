@@ -3,6 +3,7 @@
  * anything.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -221,6 +222,80 @@ static void test_killed_after_a_batch(void **state)
 	verify_clean(f);
 }
 
+static void *put_for_ever(void *arg)
+{
+	struct fix f = *(const struct fix *)arg;
+	float v[64];
+	char id[64];
+
+	for (int i = 0;; i++) {
+		snprintf(id, sizeof(id), "w%d", i);
+		fix_vector(&f, v, 64);
+		put(&f, id, v, 64);
+	}
+	return NULL;
+}
+
+/* Rows that are committed into store.db, until they and those before them are moved. */
+static void fill_until_moved(struct fix *f)
+{
+	uint64_t before = memory(f).mapped_bytes;
+
+	for (int i = 0; i < 20; i++)
+		fill(f, "x", 250, 64); /* too few for another image */
+	while (memory(f).mapped_bytes < before + 4000 * 64 * sizeof(float))
+		usleep(1000);
+}
+
+static bool and_moved;
+
+static void image_beside_commits(struct fix *f)
+{
+	pthread_t writer;
+
+	fix_start(f);
+	quick_graph(f);
+	fill(f, "v", MANY, 64);
+	wait_idle(f);
+	for (int i = 0; i < 4; i++)
+		pthread_create(&writer, NULL, put_for_ever, f);
+	for (int i = 0; i < 5; i++) {
+		uint64_t n = info(f).vectors;
+
+		while (info(f).vectors < n + 20)
+			usleep(1000);
+		T_OK(engine_checkpoint(f->en, NULL));
+	}
+	/* what was under way while the image was written is committed now */
+	for (uint64_t n = info(f).vectors; info(f).vectors < n + 2;)
+		usleep(1000);
+	if (and_moved)
+		fill_until_moved(f);
+	kill(getpid(), SIGKILL);
+}
+
+/* A row that was in the graph already, and whose batch was being committed. */
+static void test_killed_after_an_image_beside_commits(void **state)
+{
+	struct fix *f = *state;
+
+	for (int i = 0; i < 3; i++) {
+		and_moved = i == 1;
+		in_child(f, image_beside_commits);
+		fix_start(f);
+		assert_true(info(f).vectors > MANY);
+		/* the image was of use */
+		assert_true(info(f).backlog < info(f).vectors - MANY / 2);
+		all_there(f, "v", MANY, 97);
+		wait_idle(f);
+		verify_clean(f);
+		fix_close(f);
+		workers_free(f->workers);
+		f->workers = NULL;
+	}
+	fix_start(f);
+}
+
 static void test_killed(void **state)
 {
 	struct fix *f = *state;
@@ -320,6 +395,7 @@ int main(void)
 		TEST(test_changes_after_the_image),
 		TEST(test_killed_in_a_batch),
 		TEST(test_killed_after_a_batch),
+		TEST(test_killed_after_an_image_beside_commits),
 		TEST(test_writers_do_not_pay),
 		TEST(test_progress_is_saved),
 	};
