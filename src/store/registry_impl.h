@@ -29,6 +29,8 @@ struct registry_db {
 	struct sql db;                 /* lock */
 	int witness_fd;                /* lock; -1: none */
 	bool witness_damaged;          /* const after open */
+	bool relaxed;                  /* lock; synchronous is not FULL */
+	bool unsettled;                /* lock; what the WAL had at the open may not be on the disk */
 	struct registry_check now;     /* lock; what is committed */
 	struct registry_check pending; /* lock; in the transaction under way */
 };

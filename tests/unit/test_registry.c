@@ -2,7 +2,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -281,6 +285,146 @@ static void readonly(void **state)
 	T_ERR(registry_tenant_add(c->r, &a, NULL), EROFS);
 }
 
+/* ---- a sync that fails: these stand in front of the C library's, for SQLite too ---- */
+
+enum { SYNCS_WORK, SYNCS_FAIL, SYNCS_FAIL_AND_END };
+
+static int syncs;      /* of the WAL */
+static size_t *synced; /* so much of it was; shared with children */
+
+static bool sync_fails(int fd)
+{
+	char link[64], path[400] = { 0 };
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	if (!synced || readlink(link, path, sizeof(path) - 1) < 0 ||
+	    !strstr(path, "registry.db-wal"))
+		return false;
+	if (syncs == SYNCS_FAIL_AND_END)
+		_exit(0);
+	if (syncs == SYNCS_WORK)
+		*synced = (size_t)lseek(fd, 0, SEEK_END);
+	errno = EIO;
+	return syncs == SYNCS_FAIL;
+}
+
+int fsync(int fd)
+{
+	return sync_fails(fd) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int fdatasync(int fd)
+{
+	return sync_fails(fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+/* A process that adds one tenant for each letter of names, the last under these syncs, and is killed. */
+static void add_and_end(struct ctx *c, const char *names, int last)
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (registry_open(c->path, false, &c->r, NULL) < 0)
+			_exit(1);
+		for (; *names; names++) {
+			struct registry_tenant t = tenant((char[]){ *names, 0 });
+
+			syncs = names[1] ? SYNCS_WORK : last;
+			if (registry_tenant_add(c->r, &t, NULL) != (syncs ? -EIO : 0))
+				_exit(2);
+		}
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+struct bytes {
+	unsigned char *p;
+	size_t n;
+};
+
+static struct bytes wal_of(const struct ctx *c)
+{
+	struct bytes b = { calloc(1, 1 << 20), 0 };
+	char path[320];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s-wal", c->path);
+	fd = open(path, O_RDONLY);
+	if (fd >= 0)
+		b.n = (size_t)read(fd, b.p, 1 << 20);
+	close(fd);
+	return b;
+}
+
+/* Pages that came behind the first n bytes are lost, unless they were written again since. */
+static void lose_pages(const struct ctx *c, size_t n, const struct bytes *then)
+{
+	struct bytes now = wal_of(c);
+	char path[320];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s-wal", c->path);
+	fd = open(path, O_RDWR);
+	for (size_t at = (n + 4095) / 4096 * 4096; at + 4096 <= then->n && at + 4096 <= now.n;
+	     at += 4096)
+		if (memcmp(now.p + at, then->p + at, 4096) == 0) {
+			memset(now.p, 0, 4096);
+			assert_int_equal(pwrite(fd, now.p, 4096, (off_t)at), 4096);
+		}
+	if (fd >= 0)
+		close(fd);
+	free(now.p);
+}
+
+static bool has_tenant(struct ctx *c, const char *name)
+{
+	struct registry_tenant t = { .number = 0 };
+
+	while (registry_tenant_next(c->r, t.number, &t, NULL) == 0)
+		if (strcmp(t.name, name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * What the kernel has of a WAL whose sync failed is not on the disk, and is not dirty. Who opens the
+ * registry finds it there, and must not have anything depend on it.
+ */
+static void behind_a_failed_sync(void **state)
+{
+	struct ctx *c = *state;
+	size_t n;
+
+	synced = mmap(NULL, sizeof(*synced), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+	              0);
+	assert_true(synced != MAP_FAILED);
+	for (int last = SYNCS_FAIL; last <= SYNCS_FAIL_AND_END; last++) {
+		struct bytes then;
+
+		registry_close(c->r);
+		c->r = NULL;
+		T_OK(io_remove_tree(c->dir));
+		T_OK(io_make_dir(c->dir, 0700));
+		add_and_end(c, "ab", last);
+		then = wal_of(c);
+		n = *synced;
+		assert_true(n > 0 && n + 4096 < then.n);
+		add_and_end(c, "c", SYNCS_WORK);
+		lose_pages(c, n, &then);
+		T_OK(registry_open(c->path, false, &c->r, NULL));
+		assert_true(has_tenant(c, "a"));
+		assert_true(has_tenant(c, "c"));
+		assert_true(last != SYNCS_FAIL || !has_tenant(c, "b"));
+		free(then.p);
+	}
+	munmap(synced, sizeof(*synced));
+	synced = NULL;
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -294,6 +438,7 @@ int main(void)
 		TEST(settings_by_prefix),
 		TEST(settings_go_with_their_number),
 		TEST(a_removal_leaves_no_trace),
+		TEST(behind_a_failed_sync),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
