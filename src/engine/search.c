@@ -23,7 +23,8 @@
 #include "base/mem.h"
 #include "engine/engine_impl.h"
 
-#define AHEAD 64
+#define AHEAD    64
+#define MORE_MAX 1000 /* hits looked at for others that are damaged */
 
 struct found {
 	uint64_t num;
@@ -332,8 +333,10 @@ static uint32_t live_count(struct collection *c)
 	return n;
 }
 
-static long search_locked(struct collection *c, const struct query *q, struct scratch *s,
-                          bool *ret_damaged, struct err *e) REQUIRES_SHARED(c->lock)
+/* more: hits beyond the k that are wanted, in case some of these cannot be given. */
+static long search_locked(struct collection *c, const struct query *q, size_t more,
+                          struct scratch *s, bool *ret_damaged, struct err *e)
+	REQUIRES_SHARED(c->lock)
 {
 	struct want w = { .exact = q->exact };
 	uint64_t epoch = mapped_epoch();
@@ -354,6 +357,9 @@ static long search_locked(struct collection *c, const struct query *q, struct sc
 	s->plan = (struct answer_plan){
 		.k = (uint32_t)w.k, .ef = (uint32_t)w.ef, .rows = live, .dim = c->rows.dim
 	};
+	w.k = more < live - w.k ? w.k + more : live;
+	if (w.ef < w.k)
+		w.ef = w.k;
 	n = find_whole(c, &p, w, live, s, ret_damaged);
 	if (n >= 0 && q->like && (!epoch || mapped_epoch() != epoch))
 		rc = probe_make(c, q, &p, e); /* whether that row still holds */
@@ -392,14 +398,17 @@ static int answer_with(struct collection *c, const struct found *f, struct answe
 	return 0;
 }
 
+/* The best k of n hits that can be given. *ret_bad: how many could not, being damaged. */
 static int answer(struct collection *c, const struct query *q, const struct scratch *s, size_t n,
-                  struct answer *a, struct err *e)
+                  struct answer *a, size_t *ret_bad, struct err *e)
 {
 	BUF_AUTO struct buf bytes = BUF_INIT;
+	size_t given = 0;
 	int rc = 0;
 
+	*ret_bad = 0;
 	answer_begin(a, q);
-	for (size_t i = 0; i < n && rc == 0; i++) {
+	for (size_t i = 0; i < n && given < s->plan.k && rc == 0; i++) {
 		struct answer_hit h = {
 			.id = s->ids.data + s->found[i].id_at,
 			.id_len = s->found[i].id_len,
@@ -410,11 +419,68 @@ static int answer(struct collection *c, const struct query *q, const struct scra
 			rc = answer_with(c, &s->found[i], &h, a, &bytes, e);
 		else
 			answer_hit(a, &h);
+		given += rc == 0;
+		if (rc == -EIO) {
+			++*ret_bad;
+			rc = 0;
+		}
 	}
 	answer_end(a);
 	if (rc == 0 && buf_failed(a->out))
 		rc = err_nomem(e);
+	if (rc == 0 && *ret_bad && !given)
+		return -EIO; /* not an answer without anything: the disk may have failed */
 	return rc;
+}
+
+static long look(struct collection *c, const struct query *q, size_t more, struct scratch *s,
+                 bool *ret_damaged, struct err *e)
+{
+	bool lost;
+	long n;
+
+	rwlock_read(&c->lock);
+	n = search_locked(c, q, more, s, ret_damaged, e);
+	lost = c->graph && hnsw_lost(c->graph);
+	rwlock_read_unlock(&c->lock);
+	if (lost)
+		background_maintain(c);
+	return n;
+}
+
+static void take_back(struct answer *a, const struct answer *before, size_t len)
+{
+	*a = *before;
+	if (a->out->data)
+		a->out->data[len] = '\0';
+	a->out->len = len;
+}
+
+/*
+ * What is to be included is read when the hits are known, and may turn out to be damaged: then the
+ * next nearest are looked for. Hits that went to a sink cannot be taken back.
+ */
+static int search_and_answer(struct collection *c, const struct query *q, struct scratch *s,
+                             struct answer *a, bool *ret_damaged, struct err *e)
+{
+	const struct answer before = *a;
+	size_t len = a->out->len, more = 0, bad;
+	long n;
+	int rc;
+
+	for (;;) {
+		n = look(c, q, more, s, ret_damaged, e);
+		a->plan = s->plan;
+		if (n < 0)
+			return (int)n;
+		rc = answer(c, q, s, (size_t)n, a, &bad, e);
+		*ret_damaged = *ret_damaged || bad > 0;
+		if (bad <= more || (size_t)n < s->plan.k + more || more > MORE_MAX || a->sink ||
+		    (rc < 0 && rc != -EIO))
+			return rc;
+		more = 2 * bad;
+		take_back(a, &before, len);
+	}
 }
 
 int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct answer *a,
@@ -422,8 +488,7 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 {
 	struct collection *c;
 	struct scratch *s;
-	bool damaged = false, lost;
-	long n;
+	bool damaged = false;
 	int rc = collection_enter(en, cid, &c, e);
 
 	if (rc < 0)
@@ -433,16 +498,9 @@ int engine_search(struct engine *en, uint32_t cid, const struct query *q, struct
 		collection_leave(c);
 		return err_nomem(e);
 	}
-	rwlock_read(&c->lock);
-	n = search_locked(c, q, s, &damaged, e);
-	lost = c->graph && hnsw_lost(c->graph);
-	rwlock_read_unlock(&c->lock);
+	rc = search_and_answer(c, q, s, a, &damaged, e);
 	if (damaged && !atomic_exchange(&c->damage_told, true))
 		engine_tell(c, ENGINE_DAMAGED);
-	if (lost)
-		background_maintain(c);
-	a->plan = s->plan;
-	rc = n < 0 ? (int)n : answer(c, q, s, (size_t)n, a, e);
 	engine_scratch_put(en, s);
 	collection_leave(c);
 	return rc;

@@ -1,5 +1,6 @@
 /* What an engine finds again: after a close, with and without an image, after damage. */
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 
 #include "base/sections.h"
@@ -409,6 +410,56 @@ static void test_damage_is_not_served_by_a_scan(void **state)
 	never_served(*state, 50, 512);
 }
 
+static void change_database(struct fix *f, const char *text)
+{
+	char path[128];
+	sqlite3 *db;
+
+	fix_path(f, "store.db", path);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+/* What is included with answers is given as it was stored, or the vector is not in them. */
+static void test_damaged_metadata_is_not_served(void **state)
+{
+	struct fix *f = *state;
+	struct query q = { .dim = DIM, .k = 5, .include = INCLUDE_METADATA };
+	struct batch *b = begin(f);
+	float v[DIM], near[DIM];
+	char id[16];
+	size_t all;
+
+	for (int i = 0; i < 50; i++) {
+		struct record r = record_of(id, v, DIM);
+
+		r.id_len = (size_t)snprintf(id, sizeof(id), "v%d", i);
+		fix_vector(f, v, DIM);
+		if (i == 3)
+			memcpy(near, v, sizeof(v));
+		r.metadata = "{\"a\":1}";
+		r.metadata_len = 7;
+		T_OK(engine_batch_add(b, &r, NULL, NULL));
+	}
+	commit(b);
+	fix_close(f);
+	change_database(f, "UPDATE rows SET metadata = '{\"a\":2}' WHERE id IN ('v3', 'v7')");
+	open_and_count(f);
+	q.v = near;
+	for (q.k = 1; q.k <= 48; q.k += 47) {
+		assert_int_equal(answers_of(f, &q, "v3", &all), 0);
+		assert_int_equal(all, q.k);
+	}
+	assert_int_equal(damage_told, 1);
+	q.k = 50; /* there are fewer */
+	assert_int_equal(answers_of(f, &q, "v7", &all), 0);
+	assert_int_equal(all, 48);
+	q.include = 0;
+	q.k = 1;
+	assert_int_equal(answers_of(f, &q, "v3", &all), 1); /* that much is whole */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -425,6 +476,7 @@ int main(void)
 		TEST(test_images_that_lie),
 		TEST(test_damage_is_not_served),
 		TEST(test_damage_is_not_served_by_a_scan),
+		TEST(test_damaged_metadata_is_not_served),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
