@@ -62,23 +62,30 @@ static uint32_t dimension(struct collection *c)
 	return dim;
 }
 
-static long move_some(struct collection *c, const float **old, uint32_t dim, struct err *e)
+/* 1: there may be more. */
+static int move_some(struct collection *c, const float **old, uint32_t dim, struct err *e)
 {
 	struct moving m = { .c = c, .old = old };
-	long n = store_move_inline(c->engine->store, c->cid, dim, MOVE_ROWS, moved, &m, e);
+	struct store_move sm = { .max_rows = MOVE_ROWS, .moved = moved, .ctx = &m };
+	long n = store_move_inline(c->engine->store, c->cid, dim, &sm, e);
 
 	if (m.n)
 		readers_leave(c);
 	while (m.n > 0)
 		mem_free((void *)(uintptr_t)old[--m.n]);
-	return n;
+	return n < 0 ? (int)n : sm.ret_more;
 }
+
+/*
+ * Those that are committed meanwhile are the next move's: a stream of small commits would keep this
+ * one going, and make blocks of a page of each few rows.
+ */
 
 int move_inline(struct collection *c, struct err *e)
 {
 	MEM_AUTO const float **old = mem_alloc(MOVE_ROWS, sizeof(*old));
 	uint32_t dim = dimension(c);
-	long n;
+	int rc;
 
 	if (!old)
 		return err_nomem(e);
@@ -86,9 +93,9 @@ int move_inline(struct collection *c, struct err *e)
 	c->inlined = 0;
 	mutex_unlock(&c->mu);
 	do
-		n = dim ? move_some(c, old, dim, e) : 0;
-	while (n > 0);
-	return n < 0 ? (int)n : 0;
+		rc = dim ? move_some(c, old, dim, e) : 0;
+	while (rc > 0);
+	return rc;
 }
 
 /* ---- compaction ---- */

@@ -247,8 +247,8 @@ static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct
 	return txn_commit(s, true, e);
 }
 
-static long move_locked(struct store *s, struct coll *c, struct chunk *k, moved_fn *moved,
-                        void *ctx, struct err *e) REQUIRES(s->write)
+static long move_locked(struct store *s, struct coll *c, struct chunk *k,
+                        const struct store_move *m, struct err *e) REQUIRES(s->write)
 {
 	struct segment *g;
 	int rc = chunk_fill(s, k, NULL, inline_rows, e);
@@ -261,33 +261,34 @@ static long move_locked(struct store *s, struct coll *c, struct chunk *k, moved_
 	if (rc < 0)
 		return rc;
 	FAULT_POINT("move.committed");
-	for (size_t i = 0; i < k->n && moved; i++)
-		moved(ctx, k->moved[i].slot, k->moved[i].off,
-		      segment_floats(g, k->moved[i].off, k->dim));
+	for (size_t i = 0; i < k->n && m->moved; i++)
+		m->moved(m->ctx, k->moved[i].slot, k->moved[i].off,
+		         segment_floats(g, k->moved[i].off, k->dim));
 	txn_tidy(s);
 	return (long)k->n;
 }
 
-long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, size_t max_rows,
-                       void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v),
-                       void *ctx, struct err *e)
+long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, struct store_move *m,
+                       struct err *e)
 {
 	struct coll *c = coll_live(s, cid, e);
 	struct chunk k;
 	long rc;
 
+	m->ret_more = false;
 	if (!c)
 		return -ENODEV;
-	if (!max_rows || !dim || dim > LIMIT_DIMENSION)
+	if (!m->max_rows || !dim || dim > LIMIT_DIMENSION)
 		return 0;
-	rc = chunk_init(&k, cid, dim, max_rows, e);
+	rc = chunk_init(&k, cid, dim, m->max_rows, e);
 	if (rc < 0)
 		return rc;
 	k.skip_damaged = true; /* they stay where they are, and are found there */
 	mutex_lock(&s->write);
 	rc = atomic_load(&c->gone) ? err_set(e, -ENODEV, "the collection is gone")
-	                           : move_locked(s, c, &k, moved, ctx, e);
+	                           : move_locked(s, c, &k, m, e);
 	mutex_unlock(&s->write);
+	m->ret_more = rc > 0 && chunk_full(&k);
 	chunk_release(&k);
 	return rc;
 }

@@ -186,13 +186,18 @@ uint64_t store_mapped_bytes(struct store *s, uint32_t cid); /* of its segments, 
 uint64_t store_lost_pages(struct store *s, uint32_t cid);
 
 /*
- * Moves up to max_rows inline rows into the segment. moved is called for each after the
- * transaction, in the committing order lock: the floats are now also at v; the caller's own
- * copy is no longer needed. Returns how many were moved.
+ * Moves up to max_rows inline rows into the segment, and less where they are large. moved is called
+ * for each after the transaction, in the committing order lock: the floats are now also at v; the
+ * caller's own copy is no longer needed. Returns how many were moved.
  */
-long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, size_t max_rows,
-                       void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v),
-                       void *ctx, struct err *e);
+struct store_move {
+	size_t max_rows;
+	void (*moved)(void *ctx, uint32_t slot, uint64_t off, const float *v);
+	void *ctx;
+	bool ret_more; /* there may be others that it had no room for */
+};
+long store_move_inline(struct store *s, uint32_t cid, uint32_t dim, struct store_move *m,
+                       struct err *e);
 
 /*
  * Writes GEN + 1 with live rows only and switches to it in a transaction; commits wait

@@ -405,12 +405,16 @@ static void moves_inline_rows(void **state)
 {
 	struct t_store *t = *state;
 	struct moves m = { .s = t->s };
+	struct store_move sm = { .max_rows = 400, .moved = see_moved, .ctx = &m };
 	struct seen *seen = calloc(1, sizeof(*seen));
 
 	T_OK(t_put(t->s, 1, 500, 0, 0, NULL));
-	assert_int_equal(store_move_inline(t->s, CID, DIM, 400, see_moved, &m, NULL), 400);
-	assert_int_equal(store_move_inline(t->s, CID, DIM, 400, see_moved, &m, NULL), 100);
-	assert_int_equal(store_move_inline(t->s, CID, DIM, 400, see_moved, &m, NULL), 0);
+	assert_int_equal(store_move_inline(t->s, CID, DIM, &sm, NULL), 400);
+	assert_true(sm.ret_more);
+	assert_int_equal(store_move_inline(t->s, CID, DIM, &sm, NULL), 100);
+	assert_false(sm.ret_more);
+	assert_int_equal(store_move_inline(t->s, CID, DIM, &sm, NULL), 0);
+	assert_false(sm.ret_more);
 	assert_int_equal(m.n, 500);
 	t_reopen(t);
 	T_OK(store_scan(t->s, CID, 0, see_row, seen, NULL));

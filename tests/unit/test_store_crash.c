@@ -147,7 +147,8 @@ static void child_commits(struct store *s, int fd, uint64_t first)
 		if (rc < 0 || write(fd, &num, sizeof(num)) != sizeof(num))
 			_exit(1);
 		if (i % 7 == 6)
-			store_move_inline(s, CID, DIM, 1000, NULL, NULL, NULL);
+			store_move_inline(s, CID, DIM, &(struct store_move){ .max_rows = 1000 },
+			                  NULL);
 		if (i % 11 == 10)
 			store_compact(s, CID, DIM, NULL, NULL, NULL);
 	}
