@@ -204,6 +204,16 @@ static int check_floats(struct verify *x, const struct row *row, struct err *e)
 	return 0;
 }
 
+/* A commit can be seen a moment before it is noted as the last one, by who has the writer's lock. */
+static bool is_after_the_last(struct verify *x, uint64_t seq)
+{
+	if (seq <= store_last_seq(x->s))
+		return false;
+	mutex_lock(&x->s->write);
+	mutex_unlock(&x->s->write);
+	return seq > store_last_seq(x->s);
+}
+
 static int check_row(struct verify *x, sqlite3_stmt *st, struct err *e)
 {
 	struct row row;
@@ -220,7 +230,7 @@ static int check_row(struct verify *x, sqlite3_stmt *st, struct err *e)
 		found(x, &x->ret->checksum_errors, 1, "row %" PRIu64 " is damaged", x->last);
 		return 0;
 	}
-	if (row.r.seq > store_last_seq(x->s))
+	if (is_after_the_last(x, row.r.seq))
 		found(x, &x->ret->sequence_errors, 1,
 		      "row %" PRIu64 " is of sequence %" PRIu64 ", after the last one", x->last,
 		      row.r.seq);

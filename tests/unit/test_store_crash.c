@@ -135,6 +135,44 @@ static void committers_share_and_keep_order(void **state)
 	}
 }
 
+/* Replaces the same rows again and again, which is not synced. */
+static void *replacer(void *arg)
+{
+	struct together *all = arg;
+
+	for (unsigned i = 0; !atomic_load(&all->over); i++) {
+		struct store_row *rows = t_rows(1 + i % 40, 1, i % 1000, 0);
+		struct store_commit c = { .cid = CID, .dimension = DIM, .rows = rows, .n_rows = 1 };
+
+		if (store_commit(all->s, &c, NULL) < 0)
+			atomic_fetch_add(&all->failures, 1);
+		t_rows_free(rows);
+	}
+	return NULL;
+}
+
+/* What a commit has made visible and did not note yet is no damage. */
+static void verification_beside_commits(void **state)
+{
+	struct t_store *t = *state;
+	struct together all = { .s = t->s };
+	struct store_report report;
+	pthread_t threads[3];
+
+	T_OK(t_put(t->s, 1, 40, 0, 0, NULL));
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, replacer, &all), 0);
+	for (int i = 0; i < 100; i++) {
+		T_OK(store_verify(t->s, CID, DIM, NULL, &report, NULL));
+		if (report.first[0])
+			atomic_fetch_add(&all.failures, 1);
+	}
+	atomic_store(&all.over, true);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&all.failures), 0);
+}
+
 /* ---- kill -9 ---- */
 
 static void child_commits(struct store *s, int fd, uint64_t first)
@@ -439,6 +477,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, t_setup, t_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(committers_share_and_keep_order),
+		TEST(verification_beside_commits),
 		TEST(killed_writers_lose_nothing),
 		TEST(full_disk),
 		TEST(cut_tails),
