@@ -7,7 +7,9 @@
  * nobody looks for the rest. Batches that are whole stay: SQLite may have lost their commit.
  *
  * Extents may stand far in front of their seal, among other batches that were committed, so the
- * headers of the whole file are read when there is a seal to be judged.
+ * headers of the whole file are read when there is a seal to be judged. Where the disk cannot read
+ * one of them nobody knows what it would say: then no seal is taken away, and what is behind a page
+ * of the end that cannot be read is not cut off.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,6 +33,7 @@ struct recovery {
 	struct segment_tail *tail;
 	struct sealed *seals;
 	size_t n, cap;
+	uint64_t unreadable; /* pages */
 };
 
 /* ---- what stands behind ---- */
@@ -80,6 +83,10 @@ static int see_extent(void *ctx, const struct block *b, bool whole)
 		if (r->seals[i].batch != b->batch)
 			continue;
 		holds = segment_records_hold(r->fd, b);
+		if (holds == -EIO) {
+			r->unreadable++;
+			return 0;
+		}
 		if (holds < 0)
 			return holds;
 		r->seals[i].n_extents -= (uint64_t)holds;
@@ -91,14 +98,14 @@ static int see_extent(void *ctx, const struct block *b, bool whole)
 static int drop_seals(struct recovery *r, uint64_t salt, uint64_t size)
 {
 	static const char zeros[SEGMENT_PAGE];
-	const struct segment_range all = { r->fd, salt, SEGMENT_PAGE, size, NULL };
+	const struct segment_range all = { r->fd, salt, SEGMENT_PAGE, size, &r->unreadable };
 	uint64_t end;
 	int rc;
 
 	if (!r->n)
 		return 0;
 	rc = segment_walk(&all, see_extent, r, &end);
-	for (size_t i = 0; i < r->n && rc == 0; i++) {
+	for (size_t i = 0; i < r->n && rc == 0 && !r->unreadable; i++) {
 		if (r->seals[i].n_extents || r->seals[i].n_rows)
 			rc = io_write_at(r->fd, zeros, sizeof(zeros), r->seals[i].off);
 	}
@@ -110,13 +117,15 @@ int segment_recover(struct segment *g, int fd, uint64_t committed, uint64_t size
 {
 	uint64_t page = SEGMENT_PAGE;
 	uint64_t from = committed < page ? page : (committed + page - 1) / page * page;
-	const struct segment_range tail = { fd, g->salt, from, size, NULL };
 	struct recovery r = { .fd = fd, .tail = ret };
+	const struct segment_range tail = { fd, g->salt, from, size, &r.unreadable };
 	uint64_t end = from;
 	int rc = 0;
 
 	if (size > from)
 		rc = segment_walk(&tail, see_tail, &r, &end);
+	if (r.unreadable)
+		end = (size + page - 1) / page * page;
 	if (rc == 0 && !g->read_only)
 		rc = drop_seals(&r, g->salt, size);
 	mem_free(r.seals);

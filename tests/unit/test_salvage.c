@@ -284,6 +284,54 @@ static void check_all_but(struct t_store *t, uint32_t batch)
 	}
 }
 
+/* A batch that is sealed in the segment and that the database refuses, as a crash leaves one. */
+static void seal_only(struct store *s, uint64_t first, size_t n)
+{
+	struct store_row *rows = t_rows(first, n, (uint32_t)first, 0);
+	uint64_t extent;
+	struct store_commit c = { .cid = CID,
+		                  .dimension = DIM,
+		                  .batch = store_batch_number(s),
+		                  .extents = &extent,
+		                  .n_extents = 1 };
+	const float *v;
+
+	rows[n - 1].num = UINT64_MAX >> 1;
+	T_OK(store_append_extent(s, CID, c.batch, DIM, rows, n, &extent, &v, NULL));
+	T_ERR(store_commit(s, &c, NULL), EINVAL);
+	t_rows_free(rows);
+}
+
+static int last_page(const struct t_store *t)
+{
+	struct stat st;
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/%d.vectors.1", t->dir, CID);
+	T_OK(stat(path, &st));
+	return (int)(st.st_size / 4096) - 1;
+}
+
+/* What is to be known of a batch that was under way is behind it, or anywhere before. */
+static void unreadable_page_beside_a_crash(void **state)
+{
+	struct t_store *t = *state;
+
+	for (int i = 0; i < 2; i++) {
+		T_OK(t_put_extents(t->s, 1 + 20 * (uint64_t)i, 20, 20 * (uint32_t)i, 0, 10));
+		seal_only(t->s, 100, 5);
+		lose_page(t, i == 0 ? 1 : last_page(t) - 1);
+		t_reopen(t);
+		T_OK(t_check(t->s, 11, 10, 0));
+		T_OK(t_put(t->s, 200, 1, 200 + (uint32_t)i, (uint32_t)i, NULL));
+		bad.ino = 0;
+		t_reopen(t);
+		for (uint64_t num = 1; num <= 20 + 20 * (uint64_t)i; num++)
+			T_OK(t_check(t->s, num, (uint32_t)num - 1, 0));
+		T_OK(t_check(t->s, 200, 200 + (uint32_t)i, (uint32_t)i));
+	}
+}
+
 static void unreadable_page_takes_its_rows_alone(void **state)
 {
 	struct t_store *t = *state;
@@ -407,6 +455,7 @@ int main(void)
 		TEST(lost_commit_is_taken_from_the_segment),
 		TEST(of_an_id_or_a_slot_the_latest_stays),
 		TEST(what_a_damaged_one_replaced_stays_away),
+		TEST(unreadable_page_beside_a_crash),
 		TEST(unreadable_page_takes_its_rows_alone),
 		TEST(unreadable_page_where_only_the_segment_is_left),
 		TEST(unreadable_page_behind_what_was_committed),
