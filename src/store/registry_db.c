@@ -150,22 +150,14 @@ static int open_db(struct registry_db *r, const char *path, struct err *e)
 	return sql_open(&r->db, path, SQL_IMMUTABLE, e);
 }
 
-/*
- * What is in a WAL that was left behind may be in the memory of the kernel only, as in store.c: a
- * change that stood behind it would be lost with it. So it is written into the database before there
- * is one; a disk that cannot do that now is asked again by the next change.
- */
+/* A disk that cannot do that now is asked again by the next change. */
 static int settle(struct registry_db *r, struct err *e)
 {
-	int rc;
+	int rc = r->unsettled ? sql_settle_wal(r->path, e) : 0;
 
-	if (!r->unsettled)
-		return 0;
-	rc = sqlite3_wal_checkpoint_v2(r->db.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-	if (rc != SQLITE_OK)
-		return sql_error(&r->db, rc, e);
-	r->unsettled = false;
-	return 0;
+	if (rc == 0)
+		r->unsettled = false;
+	return rc;
 }
 
 int registry_open(const char *path, bool read_only, struct registry_db **ret, struct err *e)

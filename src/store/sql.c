@@ -10,8 +10,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+
+#define SETTLE_BYTES ((size_t)256 << 10)
 
 /*
  * What errno a failed write met; sqlite3_system_errno() has whatever errno was later. ENOSPC
@@ -172,6 +179,40 @@ int sql_open(struct sql *s, const char *path, enum sql_open how, struct err *e)
 	rc = sql_error(s, rc, e);
 	sql_close(s);
 	return rc;
+}
+
+static int write_again(int fd, char *p)
+{
+	struct stat st;
+	int rc = fstat(fd, &st) < 0 ? -errno : 0;
+
+	for (uint64_t at = 0; rc == 0 && at < (uint64_t)st.st_size; at += SETTLE_BYTES) {
+		uint64_t left = (uint64_t)st.st_size - at;
+		size_t n = left < SETTLE_BYTES ? (size_t)left : SETTLE_BYTES;
+
+		rc = io_read_at(fd, p, n, at);
+		if (rc == 0)
+			rc = io_write_at(fd, p, n, at);
+	}
+	return rc < 0 ? rc : io_sync(fd);
+}
+
+int sql_settle_wal(const char *path, struct err *e)
+{
+	MEM_AUTO char *p = mem_alloc(SETTLE_BYTES, 1);
+	char wal[4096];
+	int fd, rc;
+
+	if (!p)
+		return err_nomem(e);
+	snprintf(wal, sizeof(wal), "%s-wal", path);
+	fd = open(wal, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	rc = fd < 0 ? -errno : write_again(fd, p);
+	if (fd >= 0)
+		close(fd);
+	return rc < 0 ? err_set(e, rc, "writing the database's log again: %s", strerror(-rc)) : 0;
 }
 
 void sql_close(struct sql *s)

@@ -34,6 +34,14 @@ enum sql_open { SQL_READ, SQL_WRITE, SQL_CREATE, SQL_IMMUTABLE };
 int sql_open(struct sql *s, const char *path, enum sql_open how, struct err *e);
 void sql_close(struct sql *s); /* all zeros allowed */
 
+/*
+ * What a WAL that was left behind has may be in the memory of the kernel only: when a sync fails, its
+ * pages count as clean. Something committed behind them would be lost with them, and so would the
+ * database that they are written to in part. So all of PATH-wal is written once more, which needs no
+ * room, and synced. Nobody writes to it meanwhile. 0, also when there is none.
+ */
+int sql_settle_wal(const char *path, struct err *e);
+
 /* Runs statements that give no rows, unprepared. */
 int sql_exec(struct sql *s, const char *text, struct err *e);
 

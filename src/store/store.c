@@ -247,17 +247,21 @@ static int write_down_losses(struct store *s, struct err *e)
 }
 
 /*
- * What is in a WAL that was left behind may be in the memory of the kernel only: when a sync fails,
- * its pages count as clean. A commit that stood behind them would be lost with them, so everything
- * is written once more, into the database, before there is one. A disk that fails now makes the
- * store readonly.
+ * Before there is a commit behind it. A disk that fails now makes the store readonly; one that is
+ * full does not: what could not be written into the database stays where it is.
  */
 static int settle_wal(struct store *s, struct err *e)
 {
+	char path[4096];
 	int rc;
 
+	store_path(s, "store.db", path, sizeof(path));
 	mutex_lock(&s->write);
-	rc = txn_checkpoint(s, e);
+	rc = sql_settle_wal(path, e);
+	if (rc == -EIO)
+		s->failed = true;
+	if (rc == 0)
+		rc = txn_checkpoint(s, e);
 	mutex_unlock(&s->write);
 	FAULT_POINT("open.settled");
 	return rc == -EIO || rc == -ENOSPC ? 0 : rc;

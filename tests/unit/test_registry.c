@@ -4,7 +4,6 @@
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "base/io.h"
 #include "store/registry_db.h"
 #include "t.h"
+#include "t_wal.h"
 
 struct ctx {
 	char dir[256];
@@ -289,21 +289,18 @@ static void readonly(void **state)
 
 enum { SYNCS_WORK, SYNCS_FAIL, SYNCS_FAIL_AND_END };
 
-static int syncs;      /* of the WAL */
-static size_t *synced; /* so much of it was; shared with children */
+static int syncs; /* of the WAL */
 
 static bool sync_fails(int fd)
 {
-	char link[64], path[400] = { 0 };
+	char path[600];
 
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (!synced || readlink(link, path, sizeof(path) - 1) < 0 ||
-	    !strstr(path, "registry.db-wal"))
+	if (!t_wal || !t_is_wal(fd, path))
 		return false;
 	if (syncs == SYNCS_FAIL_AND_END)
 		_exit(0);
 	if (syncs == SYNCS_WORK)
-		*synced = (size_t)lseek(fd, 0, SEEK_END);
+		t_wal->synced = t_wal_size(path);
 	errno = EIO;
 	return syncs == SYNCS_FAIL;
 }
@@ -341,45 +338,6 @@ static void add_and_end(struct ctx *c, const char *names, int last)
 	assert_int_equal(status, 0);
 }
 
-struct bytes {
-	unsigned char *p;
-	size_t n;
-};
-
-static struct bytes wal_of(const struct ctx *c)
-{
-	struct bytes b = { calloc(1, 1 << 20), 0 };
-	char path[320];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s-wal", c->path);
-	fd = open(path, O_RDONLY);
-	if (fd >= 0)
-		b.n = (size_t)read(fd, b.p, 1 << 20);
-	close(fd);
-	return b;
-}
-
-/* Pages that came behind the first n bytes are lost, unless they were written again since. */
-static void lose_pages(const struct ctx *c, size_t n, const struct bytes *then)
-{
-	struct bytes now = wal_of(c);
-	char path[320];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s-wal", c->path);
-	fd = open(path, O_RDWR);
-	for (size_t at = (n + 4095) / 4096 * 4096; at + 4096 <= then->n && at + 4096 <= now.n;
-	     at += 4096)
-		if (memcmp(now.p + at, then->p + at, 4096) == 0) {
-			memset(now.p, 0, 4096);
-			assert_int_equal(pwrite(fd, now.p, 4096, (off_t)at), 4096);
-		}
-	if (fd >= 0)
-		close(fd);
-	free(now.p);
-}
-
 static bool has_tenant(struct ctx *c, const char *name)
 {
 	struct registry_tenant t = { .number = 0 };
@@ -397,32 +355,28 @@ static bool has_tenant(struct ctx *c, const char *name)
 static void behind_a_failed_sync(void **state)
 {
 	struct ctx *c = *state;
-	size_t n;
+	char wal[320];
+	size_t from, to;
 
-	synced = mmap(NULL, sizeof(*synced), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-	              0);
-	assert_true(synced != MAP_FAILED);
+	snprintf(wal, sizeof(wal), "%s-wal", c->path);
 	for (int last = SYNCS_FAIL; last <= SYNCS_FAIL_AND_END; last++) {
-		struct bytes then;
-
 		registry_close(c->r);
 		c->r = NULL;
 		T_OK(io_remove_tree(c->dir));
 		T_OK(io_make_dir(c->dir, 0700));
+		t_wal_note();
 		add_and_end(c, "ab", last);
-		then = wal_of(c);
-		n = *synced;
-		assert_true(n > 0 && n + 4096 < then.n);
+		from = t_wal->synced;
+		to = t_wal_size(wal);
+		assert_true(from > 0 && from + 4096 < to);
+		t_wal_forget();
 		add_and_end(c, "c", SYNCS_WORK);
-		lose_pages(c, n, &then);
+		t_wal_lose(wal, from, to);
 		T_OK(registry_open(c->path, false, &c->r, NULL));
 		assert_true(has_tenant(c, "a"));
 		assert_true(has_tenant(c, "c"));
 		assert_true(last != SYNCS_FAIL || !has_tenant(c, "b"));
-		free(then.p);
 	}
-	munmap(synced, sizeof(*synced));
-	synced = NULL;
 }
 
 int main(void)

@@ -3,28 +3,37 @@
  * fails to sync; a witness that knows more.
  */
 #include <dirent.h>
+#include <signal.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "store/segment.h"
 #include "t_store.h"
+#include "t_wal.h"
 
 /* ---- a sync that fails: these stand in front of the C library's, for SQLite too ---- */
 
 static int sync_errno;
 /* Or only those of a WAL fail: what the disk has of it all the same goes to a file of this name. */
 static const char *wal_goes_to;
+static int ends_at; /* or the process ends at so manieth, and none fails before; 0: not */
 
 static bool sync_fails(int fd)
 {
-	char link[64], path[600] = { 0 };
+	char path[600];
 
 	errno = sync_errno;
 	if (sync_errno || !wal_goes_to)
 		return sync_errno;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	if (readlink(link, path, sizeof(path) - 1) < 0 || !strstr(path, "store.db-wal"))
+	if (!t_is_wal(fd, path))
 		return false;
+	if (ends_at) {
+		if (--ends_at == 0)
+			_exit(0);
+		return false;
+	}
 	t_copy_file(path, wal_goes_to);
 	errno = EIO;
 	return true;
@@ -146,6 +155,67 @@ static void compaction_that_may_be_there(void **state)
 	assert_int_equal(t_collection_of(t->s).gen, 2);
 	for (uint64_t num = 1; num <= 20; num++)
 		T_OK(t_check(t->s, num, (uint32_t)num, 0));
+}
+
+/* ---- a WAL that is not on the disk, which is full ---- */
+
+/* What has no room is refused, as on a full disk. */
+static void limit_files(off_t bytes)
+{
+	struct rlimit l = { (rlim_t)bytes, (rlim_t)bytes };
+
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &l);
+}
+
+static int in_child(const struct t_store *t, uint64_t first, size_t n, off_t limit)
+{
+	pid_t child = fork();
+	int status;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		struct store *s;
+
+		if (limit)
+			limit_files(limit);
+		if (store_open(t->dir, false, &s, NULL) < 0)
+			_exit(3);
+		_exit(t_put(s, first, n, (uint32_t)first, 0, NULL) == 0 ? 1 : 2);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* In the memory of the kernel it is there, and clean: a sync failed, and its process is gone. */
+static void nothing_counts_on_a_lost_wal(void **state)
+{
+	struct t_store *t = *state;
+	char wal[320];
+	size_t db, n;
+	int rc;
+
+	snprintf(wal, sizeof(wal), "%s/store.db-wal", t->dir);
+	T_OK(t_put(t->s, 1, 3000, 1, 0, NULL));
+	store_close(t->s);
+	t->s = NULL;
+	db = (size_t)size_of(t->dir, "store.db");
+	wal_goes_to = "";
+	ends_at = 2; /* the first is of its header */
+	assert_int_equal(in_child(t, 4001, 300, 0), 0);
+	wal_goes_to = NULL;
+	ends_at = 0;
+	n = t_wal_size(wal);
+	assert_true(n > 8 * 4096 && n + 16 * 4096 < db);
+	t_wal_note();
+	rc = in_child(t, 5001, 1, (off_t)db); /* which does not let the database grow */
+	assert_true(rc == 1 || rc == 2);
+	t_wal_lose(wal, 32, n);
+	T_OK(store_open(t->dir, false, &t->s, NULL));
+	T_OK(t_check(t->s, 3000, 3000, 0));
+	if (rc == 1)
+		T_OK(t_check(t->s, 5001, 5001, 0));
 }
 
 /* ---- what the copies have ---- */
@@ -483,6 +553,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(failed_sync_ends_writing),
 		TEST(compaction_that_may_be_there),
+		TEST(nothing_counts_on_a_lost_wal),
 		TEST(flips_are_found_or_harmless),
 		TEST(damaged_row_is_replaced),
 		TEST(damaged_rows),
