@@ -36,6 +36,7 @@ struct verify {
 	struct verify_watch watch;
 	uint64_t last; /* number of the last row seen */
 	bool drawn;    /* the map is of after the beginning of this read transaction */
+	bool told;     /* that the parameters are damaged */
 	bool stopped;
 };
 
@@ -237,19 +238,49 @@ static int check_row(struct verify *x, sqlite3_stmt *st, struct err *e)
 	return check_floats(x, &row, e);
 }
 
+/*
+ * What the rows of this transaction are to be read with: it may have been emptied, and filled with
+ * others, since the verification began.
+ */
+static int read_parameters(struct verify *x, uint32_t *ret_gen, struct err *e)
+{
+	struct coll_state st;
+	sqlite3_stmt *q;
+	bool holds;
+	int rc = sql_start(&x->db, &q, e, "SELECT * FROM collections WHERE cid = ?", "i",
+	                   I(x->c->cid));
+
+	if (rc == 0)
+		rc = sql_step(&x->db, q, e);
+	if (rc <= 0)
+		return rc < 0 ? rc : err_set(e, -ENODEV, "the collection is gone");
+	holds = coll_decode(q, &st);
+	sql_done(q);
+	if (!holds) {
+		if (!x->told)
+			found(x, &x->ret->checksum_errors, 1,
+			      "the parameters of the collection are damaged");
+		x->told = true;
+		rwlock_read(&x->s->colls_lock);
+		st = x->c->now;
+		rwlock_read_unlock(&x->s->colls_lock);
+	}
+	if (st.c.config.dimension)
+		x->dim = st.c.config.dimension;
+	*ret_gen = st.c.gen;
+	return 0;
+}
+
 /* 1: there may be more rows. */
 static int check_some(struct verify *x, struct err *e)
 {
-	int64_t gen = 0;
+	uint32_t gen = 0;
 	sqlite3_stmt *st = NULL;
 	int n = 0;
 	int rc;
 
 	x->drawn = false;
-	rc = sql_number(&x->db, &gen, e, "SELECT gen FROM collections WHERE cid = ?", "i",
-	                I(x->c->cid));
-	if (rc == -ENOENT)
-		return err_set(e, -ENODEV, "the collection is gone");
+	rc = read_parameters(x, &gen, e);
 	if (rc == 0 && gen != x->map.gen)
 		rc = start_segment(x, e);
 	if (rc == 0 && gen != x->map.gen)
@@ -391,7 +422,7 @@ int store_verify(struct store *s, uint32_t cid, uint32_t dim, const struct verif
 		return -ENODEV;
 	if (dim > LIMIT_DIMENSION)
 		return err_set(e, -EINVAL, "dimension %u, at most %u", dim, LIMIT_DIMENSION);
-	x.v = mem_alloc(dim ? dim : 1, sizeof(float));
+	x.v = mem_alloc(LIMIT_DIMENSION, sizeof(float));
 	if (!x.v)
 		return err_nomem(e);
 	store_path(s, "store.db", path, sizeof(path));

@@ -439,6 +439,37 @@ static void test_verification_can_be_stopped(void **state)
 	T_ERR(engine_verify(m->f.en, 99, NULL, &r, NULL), ENODEV);
 }
 
+struct between {
+	struct fix *f;
+	int calls;
+};
+
+/* No step of a verification is under way. */
+static int begin_anew(void *ctx, uint64_t rows)
+{
+	struct between *b = ctx;
+
+	if (b->calls++ == 0) {
+		T_OK(engine_remove_all(b->f->en, CID, NULL, NULL));
+		fill(b->f, "wider", 10, 2 * DIM);
+	}
+	return 0;
+}
+
+static void test_another_dimension_during_a_verification(void **state)
+{
+	struct model *m = *state;
+	struct between b = { .f = &m->f };
+	const struct verify_watch w = { .progress = begin_anew, .ctx = &b };
+	struct engine_report r;
+
+	fill(&m->f, "id", 100, DIM);
+	T_OK(engine_verify(m->f.en, CID, &w, &r, NULL));
+	assert_true(b.calls > 0);
+	assert_string_equal(r.first, "");
+	assert_int_equal(r.rows_checked, 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -448,6 +479,7 @@ int main(void)
 		TEST(test_many_threads),
 		TEST(test_damaged_floats_are_found),
 		TEST(test_verification_can_be_stopped),
+		TEST(test_another_dimension_during_a_verification),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

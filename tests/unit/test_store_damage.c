@@ -490,6 +490,47 @@ static void damaged_parameters(void **state)
 }
 
 /* The witness of a store that went on, beside the database of before. */
+static int stop_late(void *ctx, uint64_t rows)
+{
+	return ++*(int *)ctx > 1000;
+}
+
+/* Of a store that is open: what it knows from before is what rows are compared with. */
+static void damaged_parameters_while_open(void **state)
+{
+	static const char *const changes[] = { "gen = 7", "dimension = 3" };
+	struct t_store *t = *state;
+	char text[100], path[300];
+	struct store_report r;
+	sqlite3 *db;
+
+	T_OK(t_put_extents(t->s, 1, 20, 1, 0, 10));
+	snprintf(path, sizeof(path), "%s/store.db", t->dir);
+	for (int i = 0; i < 2; i++) {
+		int calls = 0;
+		const struct verify_watch w = { .progress = stop_late, .ctx = &calls };
+
+		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+		snprintf(text, sizeof(text), "UPDATE collections SET %s", changes[i]);
+		assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_close(db);
+		T_OK(store_verify(t->s, CID, DIM, &w, &r, NULL));
+		assert_string_equal(r.first, "the parameters of the collection are damaged");
+		assert_int_equal(r.checksum_errors, 1);
+		assert_int_equal(r.rows_checked, 20);
+		T_OK(t_put(t->s, 30, 1, 30, 0, NULL)); /* writes them anew */
+		T_OK(t_put(t->s, 30, 1, 31, 0, NULL));
+		T_OK(store_verify(t->s, CID, DIM, &w, &r, NULL));
+		assert_string_equal(r.first, "");
+		T_OK(store_commit(t->s,
+		                  &(struct store_commit){ .cid = CID,
+		                                          .durable = true,
+		                                          .removed = &(uint64_t){ 30 },
+		                                          .n_removed = 1 },
+		                  NULL));
+	}
+}
+
 static void lost_commits_are_reported(void **state)
 {
 	struct t_store *t = *state;
@@ -559,6 +600,7 @@ int main(void)
 		TEST(damaged_rows),
 		TEST(damaged_blocks),
 		TEST(damaged_parameters),
+		TEST(damaged_parameters_while_open),
 		TEST(lost_commits_are_reported),
 		TEST(verification_can_be_stopped),
 	};
