@@ -315,14 +315,19 @@ static int drop_bad(struct salvage *x, struct err *e)
 	return rc;
 }
 
-/* A row whose key is known to be that of a vector, once. */
+/* A row whose key is known to be that of a vector, once; with the ID that it has, where that is whole. */
 static int want_bad(struct salvage *x, struct err *e)
 {
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < x->n_bad; i++)
-		rc = sql_run(&x->s.w, e, "INSERT OR IGNORE INTO temp.wanted VALUES(?, ?, NULL)",
-		             "ii", x->bad[i].key, I(x->bad[i].seq));
+	for (size_t i = 0; rc == 0 && i < x->n_bad; i++) {
+		const struct salvage_bad *b = &x->bad[i];
+
+		rc = sql_run(&x->s.w, e,
+		             "INSERT INTO temp.wanted VALUES(?, ?, ?) ON CONFLICT(key) DO UPDATE"
+		             " SET id = coalesce(excluded.id, id)",
+		             "iit", b->key, I(b->seq), b->id, b->id ? strlen(b->id) : (size_t)0);
+	}
 	return rc;
 }
 
@@ -378,15 +383,7 @@ int salvage_make_unique(struct salvage *x, struct err *e)
 
 /* ---- what is lost ---- */
 
-/* As a damaged version has it, or the image. */
-static const char *id_of(const struct salvage *x, int64_t key, sqlite3_stmt *st)
-{
-	for (size_t i = 0; i < x->n_bad; i++)
-		if (x->bad[i].key == key && x->bad[i].id)
-			return x->bad[i].id;
-	return (const char *)sqlite3_column_text(st, 1);
-}
-
+/* IDs are as a damaged version has them, or the image. */
 int salvage_tell_lost(struct salvage *x, struct err *e)
 {
 	sqlite3_stmt *st;
@@ -397,7 +394,7 @@ int salvage_tell_lost(struct salvage *x, struct err *e)
 
 	while (rc >= 0 && (rc = sql_step(&x->s.w, st, e)) > 0) {
 		int64_t key = sqlite3_column_int64(st, 0);
-		const char *id = id_of(x, key, st);
+		const char *id = (const char *)sqlite3_column_text(st, 1);
 		uint64_t num = (uint64_t)key & STORE_NUM_MAX;
 		struct salvage_coll *c = salvage_coll(x, (uint32_t)(key >> STORE_NUM_BITS));
 
