@@ -16,9 +16,8 @@
 #include <unistd.h>
 
 #include "base/io.h"
-#include "base/mem.h"
 
-#define SETTLE_BYTES ((size_t)256 << 10)
+#define SETTLE_BYTES 4096 /* at once: a page of any disk */
 
 /*
  * What errno a failed write met; sqlite3_system_errno() has whatever errno was later. ENOSPC
@@ -181,35 +180,35 @@ int sql_open(struct sql *s, const char *path, enum sql_open how, struct err *e)
 	return rc;
 }
 
+/* A page that the disk cannot read is none that only the kernel has. */
+static int write_page_again(int fd, char *p, uint64_t at, uint64_t end)
+{
+	size_t n = end - at < SETTLE_BYTES ? (size_t)(end - at) : SETTLE_BYTES;
+	int rc = io_read_at(fd, p, n, at);
+
+	return rc == 0 ? io_write_at(fd, p, n, at) : rc == -EIO ? 0 : rc;
+}
+
 static int write_again(int fd, char *p)
 {
 	struct stat st;
 	int rc = fstat(fd, &st) < 0 ? -errno : 0;
 
-	for (uint64_t at = 0; rc == 0 && at < (uint64_t)st.st_size; at += SETTLE_BYTES) {
-		uint64_t left = (uint64_t)st.st_size - at;
-		size_t n = left < SETTLE_BYTES ? (size_t)left : SETTLE_BYTES;
-
-		rc = io_read_at(fd, p, n, at);
-		if (rc == 0)
-			rc = io_write_at(fd, p, n, at);
-	}
+	for (uint64_t at = 0; rc == 0 && at < (uint64_t)st.st_size; at += SETTLE_BYTES)
+		rc = write_page_again(fd, p, at, (uint64_t)st.st_size);
 	return rc < 0 ? rc : io_sync(fd);
 }
 
 int sql_settle_wal(const char *path, struct err *e)
 {
-	MEM_AUTO char *p = mem_alloc(SETTLE_BYTES, 1);
-	char wal[4096];
+	char wal[4096], page[SETTLE_BYTES];
 	int fd, rc;
 
-	if (!p)
-		return err_nomem(e);
 	snprintf(wal, sizeof(wal), "%s-wal", path);
 	fd = open(wal, O_RDWR | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return 0;
-	rc = fd < 0 ? -errno : write_again(fd, p);
+	rc = fd < 0 ? -errno : write_again(fd, page);
 	if (fd >= 0)
 		close(fd);
 	return rc < 0 ? err_set(e, rc, "writing the database's log again: %s", strerror(-rc)) : 0;

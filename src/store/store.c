@@ -246,10 +246,7 @@ static int write_down_losses(struct store *s, struct err *e)
 	return rc == -ENOSPC ? 0 : rc;
 }
 
-/*
- * Before there is a commit behind it. A disk that fails now makes the store readonly; one that is
- * full does not: what could not be written into the database stays where it is.
- */
+/* Before there is a commit behind it. A disk that fails now makes the store readonly. */
 static int settle_wal(struct store *s, struct err *e)
 {
 	char path[4096];
@@ -260,8 +257,6 @@ static int settle_wal(struct store *s, struct err *e)
 	rc = sql_settle_wal(path, e);
 	if (rc == -EIO)
 		s->failed = true;
-	if (rc == 0)
-		rc = txn_checkpoint(s, e);
 	mutex_unlock(&s->write);
 	FAULT_POINT("open.settled");
 	return rc == -EIO || rc == -ENOSPC ? 0 : rc;

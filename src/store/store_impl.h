@@ -117,7 +117,6 @@ int txn_begin(struct store *s, bool durable, struct err *e) REQUIRES(s->write);
 int txn_commit(struct store *s, bool durable, struct err *e) REQUIRES(s->write);
 void txn_rollback(struct store *s) REQUIRES(s->write);
 void txn_tidy(struct store *s) REQUIRES(s->write); /* checkpoints when it is time */
-int txn_checkpoint(struct store *s, struct err *e) REQUIRES(s->write);
 
 /* ---- collections.c ---- */
 struct coll *coll_find(struct store *s, uint32_t cid); /* also one that is gone; NULL */

@@ -128,16 +128,15 @@ int txn_commit(struct store *s, bool durable, struct err *e)
 	return 0;
 }
 
-int txn_checkpoint(struct store *s, struct err *e)
+/* Anything but a failed sync is tried again later. */
+static void checkpoint(struct store *s) REQUIRES(s->write)
 {
 	int rc = sqlite3_wal_checkpoint_v2(s->w.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 
 	if (rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_LOCKED)
-		return 0;
-	rc = sql_error(&s->w, rc, e);
-	if (rc == -EIO)
+		return;
+	if (sql_error(&s->w, rc, NULL) == -EIO)
 		s->failed = true;
-	return rc;
 }
 
 /* Not again at each commit while a reader keeps the WAL from starting over. */
@@ -148,9 +147,8 @@ void txn_tidy(struct store *s)
 	s->wal_pages = s->w.wal_pages;
 	if (s->wal_pages < s->checkpoint_at + CHECKPOINT_PAGES || s->failed)
 		return;
-	/* Anything but a failed sync is tried again later. */
 	FAULT_POINT("txn.checkpoint");
-	txn_checkpoint(s, NULL);
+	checkpoint(s);
 	FAULT_POINT("txn.checkpointed");
 	s->checkpoint_at = s->wal_pages;
 }

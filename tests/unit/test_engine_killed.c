@@ -259,7 +259,7 @@ static void image_beside_commits(struct fix *f)
 	wait_idle(f);
 	for (int i = 0; i < 4; i++)
 		pthread_create(&writer, NULL, put_for_ever, f);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 3; i++) {
 		uint64_t n = info(f).vectors;
 
 		while (info(f).vectors < n + 20)
@@ -279,7 +279,7 @@ static void test_killed_after_an_image_beside_commits(void **state)
 {
 	struct fix *f = *state;
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 2; i++) {
 		and_moved = i == 1;
 		in_child(f, image_beside_commits);
 		fix_start(f);

@@ -4,6 +4,7 @@
  */
 #include <sqlite3.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/crc.h"
 #include "store/salvage.h"
@@ -302,6 +303,37 @@ static void seal_only(struct store *s, uint64_t first, size_t n)
 	t_rows_free(rows);
 }
 
+/* Behind what counts a WAL has what was there before, which nobody needs. */
+static void unreadable_page_in_an_old_wal(void **state)
+{
+	struct t_store *t = *state;
+	char wal[300], zeros[5 * 4096] = { 0 };
+	struct stat st;
+	pid_t child;
+	int fd;
+
+	store_close(t->s);
+	t->s = NULL;
+	child = fork();
+	if (child == 0) {
+		struct store *s;
+
+		_exit(store_open(t->dir, false, &s, NULL) < 0 || t_put(s, 1, 1, 1, 0, NULL) < 0);
+	}
+	assert_int_equal(waitpid(child, &fd, 0), child);
+	snprintf(wal, sizeof(wal), "%s/store.db-wal", t->dir);
+	fd = open(wal, O_WRONLY | O_APPEND);
+	assert_int_equal(write(fd, zeros, sizeof(zeros)), sizeof(zeros));
+	assert_int_equal(fstat(fd, &st), 0);
+	close(fd);
+	bad.ino = st.st_ino;
+	bad.from = st.st_size - 4096;
+	bad.to = st.st_size;
+	T_OK(store_open(t->dir, false, &t->s, NULL));
+	T_OK(t_check(t->s, 1, 1, 0));
+	T_OK(t_put(t->s, 2, 1, 2, 0, NULL));
+}
+
 static int last_page(const struct t_store *t)
 {
 	struct stat st;
@@ -455,6 +487,7 @@ int main(void)
 		TEST(lost_commit_is_taken_from_the_segment),
 		TEST(of_an_id_or_a_slot_the_latest_stays),
 		TEST(what_a_damaged_one_replaced_stays_away),
+		TEST(unreadable_page_in_an_old_wal),
 		TEST(unreadable_page_beside_a_crash),
 		TEST(unreadable_page_takes_its_rows_alone),
 		TEST(unreadable_page_where_only_the_segment_is_left),
