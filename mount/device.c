@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,13 @@ int device_mount(const struct options *o, struct device **ret, struct err *e)
 int device_fd(const struct device *d)
 {
 	return fuse_session_fd(d->session);
+}
+
+bool device_is_off(const struct device *d)
+{
+	struct pollfd p = { .fd = device_fd(d) };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
 }
 
 void device_unmount(struct device *d)

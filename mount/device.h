@@ -19,6 +19,7 @@ struct device;
 int device_check(const struct options *o, struct err *e);
 int device_mount(const struct options *o, struct device **ret, struct err *e);
 int device_fd(const struct device *d); /* stays the device's */
+bool device_is_off(const struct device *d); /* it was unmounted, or the kernel has given it up */
 /*
  * Takes the mount off, if it still is there, and closes the descriptor; files that are open get
  * ENOTCONN when no copy is left. NULL allowed.

@@ -52,7 +52,8 @@ struct supervisor {
 	const char **args;
 	sigset_t mask; /* as it was */
 	pid_t server;  /* 0: none */
-	int ready_fd;  /* -1: it is ready */
+	int ready_fd;  /* -1: it has said whether it is ready */
+	bool is_ready; /* this server */
 	uint64_t started_ns;
 	unsigned n_short; /* ended within a moment, in a row */
 	bool was_ready;   /* a server was, once */
@@ -120,6 +121,7 @@ static int start_server(struct supervisor *s)
 		return rc;
 	}
 	s->ready_fd = ready[0];
+	s->is_ready = false;
 	return 0;
 }
 
@@ -168,11 +170,24 @@ static void keep_program(struct supervisor *s)
 	s->program_before = -1;
 }
 
-/* Whether the program has still to show that it lives for a moment: it is none to fall back to. */
-static bool is_on_trial(const struct supervisor *s)
+static bool lived_a_moment(const struct supervisor *s)
 {
-	return s->program_before >= 0 &&
-	       (s->replacing || !s->server || clock_mono_ns() - s->started_ns < MOMENT_NS);
+	return clock_mono_ns() - s->started_ns >= MOMENT_NS;
+}
+
+/* What to come back to is a program that has lived for a moment, not one that was begun with just now. */
+static void change_program(struct supervisor *s, int program)
+{
+	bool on_trial = s->program_before >= 0 &&
+	                (s->replacing || !s->server || !lived_a_moment(s));
+
+	if (on_trial) {
+		close(s->program);
+	} else {
+		keep_program(s);
+		s->program_before = s->program;
+	}
+	s->program = program;
 }
 
 static void upgrade(struct supervisor *s)
@@ -191,13 +206,7 @@ static void upgrade(struct supervisor *s)
 		return;
 	}
 	log_info("changing to the program that is installed now");
-	if (is_on_trial(s)) {
-		close(s->program);
-	} else {
-		keep_program(s);
-		s->program_before = s->program;
-	}
-	s->program = program;
+	change_program(s, program);
 	s->replacing = s->server > 0;
 	if (s->replacing)
 		kill(s->server, SIGKILL); /* the one way to end that is tried all the time */
@@ -258,11 +267,11 @@ static void take_signal(struct supervisor *s)
 static void take_ready(struct supervisor *s)
 {
 	char word;
-	bool is_ready = read(s->ready_fd, &word, 1) == 1;
 
+	s->is_ready = read(s->ready_fd, &word, 1) == 1;
 	close(s->ready_fd);
 	s->ready_fd = -1;
-	if (!is_ready)
+	if (!s->is_ready)
 		return;
 	if (s->facts.restarts)
 		log_info("process %d serves after %llu ms", (int)s->server,
@@ -297,6 +306,8 @@ static int wait_server(struct supervisor *s)
 		watch(s, -1);
 	if (s->ready_fd >= 0)
 		take_ready(s);
+	if (!s->replacing && lived_a_moment(s))
+		keep_program(s);
 	s->server = 0;
 	return status;
 }
@@ -311,12 +322,22 @@ static void wait_ms(struct supervisor *s, int ms)
 
 /* ---- when a server ended ---- */
 
-/* A server that is only being started ends by the signal itself. */
+/*
+ * Another program may end with any status, for reasons of its own. A server that is only being
+ * started ends by the signal itself.
+ */
 static bool was_told(const struct supervisor *s, int status)
 {
 	if (WIFSIGNALED(status))
 		return s->replacing || (s->stopping && WTERMSIG(status) == SIGTERM);
-	return s->replacing || WEXITSTATUS(status) == HANDOVER_TOLD;
+	return s->replacing ||
+	       ((s->is_ready || s->stopping) && WEXITSTATUS(status) == HANDOVER_TOLD);
+}
+
+static bool was_unmounted(const struct supervisor *s, int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 &&
+	       (!s->device || device_is_off(s->device));
 }
 
 static void describe(int status, char *ret, size_t cap)
@@ -331,8 +352,7 @@ static void describe(int status, char *ret, size_t cap)
 /* An unmount, our own word, or a failure before there was anything to be saved. */
 static bool is_end(const struct supervisor *s, int status, int *ret_code)
 {
-	if ((WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
-	    (s->stopping && was_told(s, status))) {
+	if (was_unmounted(s, status) || (s->stopping && was_told(s, status))) {
 		*ret_code = 0;
 		return true;
 	}
@@ -354,7 +374,7 @@ static bool go_on(struct supervisor *s, int status)
 		return false;
 	}
 	log_warning("the server %s: starting another", how);
-	s->n_short = clock_mono_ns() - s->started_ns < MOMENT_NS ? s->n_short + 1 : 0;
+	s->n_short = lived_a_moment(s) ? 0 : s->n_short + 1;
 	if (s->n_short && fall_back(s))
 		s->n_short = 0;
 	delay = supervisor_delay_ms(s->n_short);
@@ -400,8 +420,6 @@ static int supervise(struct supervisor *s)
 			return EXIT_SYSTEM;
 		if (s->stopping)
 			return 0;
-		if (!s->replacing && clock_mono_ns() - s->started_ns >= MOMENT_NS)
-			keep_program(s);
 		s->replacing = false;
 		datadir_claim(s->o->lock_fd);
 	}

@@ -371,6 +371,38 @@ EOF
     run ! says "changing to the program"
 }
 
+says_times() { # TEXT N
+    [ "$(grep -c "$1" "$LOG")" -eq "$2" ]
+}
+
+@test "SIGHUP: a program that ends within a moment is left, whatever its exit status is and however often it is asked for" {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    RV_BIN=$RV_COPY mount_fs
+    before=$(inode_of_server)
+    echo 'int main(int argc, char **argv) { return argc == 2 ? 0 : STATUS; }' > "$RV_COPY/ends.c"
+    for status in 0 64; do # those with which a server of ours says that it was unmounted, and that it was told to end
+        : > "$LOG"
+        cc -DSTATUS=$status -o "$RV_COPY/ends" "$RV_COPY/ends.c"
+        install_copy "$RV_COPY/ends"
+        kill -HUP "$(daemon_pid)"
+        poll 20 says "going on with the one before"
+        assert_equal "$(inode_of_server)" "$before"
+    done
+    # The second time while the first is tried.
+    : > "$LOG"
+    { echo '#include <unistd.h>' && sed 's/return/if (argc > 2) usleep(200000); return/' "$RV_COPY/ends.c"; } > "$RV_COPY/later.c"
+    cc -DSTATUS=3 -o "$RV_COPY/ends" "$RV_COPY/later.c"
+    install_copy "$RV_COPY/ends"
+    for n in 1 2; do
+        kill -HUP "$(daemon_pid)"
+        poll 20 says_times "changing to the program" $n
+    done
+    poll 20 says "going on with the one before"
+    assert_equal "$(inode_of_server)" "$before"
+}
+
 @test "ruvectorctl upgrade: the program that is installed now, or the reason why not" {
     RV_COPY=$BATS_TEST_TMPDIR/bin
     mkdir "$RV_COPY"
