@@ -136,6 +136,15 @@ static int insert(struct store *s, struct coll *c, const struct receipt *r, stru
 	return prune(s, c, e);
 }
 
+/* A number that was given before the store was opened, and comes to be stored only now, is not given again. */
+static void number_is_taken(struct coll *c, uint32_t number)
+{
+	uint32_t next = atomic_load(&c->next_receipt);
+
+	while (next <= number && !atomic_compare_exchange_weak(&c->next_receipt, &next, number + 1))
+		;
+}
+
 int receipt_write(struct store *s, struct coll *c, const struct receipt *r, struct err *e)
 {
 	size_t name_len = strnlen(r->name, sizeof(r->name));
@@ -144,6 +153,7 @@ int receipt_write(struct store *s, struct coll *c, const struct receipt *r, stru
 	if (!r->number || !name_len || name_len == sizeof(r->name))
 		return err_set(e, -EINVAL, "receipt number %u of a file without a name", r->number);
 	c->touched = true;
+	number_is_taken(c, r->number);
 	if (r->number >= c->pending.c.next_receipt)
 		c->pending.c.next_receipt = r->number + 1;
 	rc = update(s, c->cid, r, e);

@@ -188,6 +188,21 @@ assert names()[7:] == ['some:4', 'some:5'], names()
 EOF
 }
 
+@test "a file that was open over a restart keeps its receipt when others are written after it" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    client << 'EOF'
+f = os.open(T + 'ingest/first', os.O_WRONLY | os.O_CREAT)
+kill()
+os.write(f, b'1 2\n')
+os.close(f)
+put('ingest/second', b'3 4\n5 6\n')
+assert sorted(os.listdir(T + 'ingest')) == ['first', 'second'], os.listdir(T + 'ingest')
+assert 'state committed\nvectors 1\n' in open(T + 'ingest/first').read()
+assert 'state committed\nvectors 2\n' in open(T + 'ingest/second').read()
+EOF
+}
+
 @test "removals and new names that wait go on" {
     mount_fs
     mkdir "$MNT/tenants/t"
