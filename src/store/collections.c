@@ -383,7 +383,7 @@ static int create_row(struct store *s, const struct coll_state *st, struct err *
 	if (rc == 0)
 		return txn_commit(s, !first, e);
 	txn_rollback(s);
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 static int create_locked(struct store *s, const struct coll_state *st, struct err *e)
@@ -444,7 +444,7 @@ static int update_locked(struct store *s, struct coll *c, const struct store_col
 		p->config.dimension = dim;
 	if (rc < 0 && rc != -ENOENT) {
 		txn_rollback(s);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	return txn_commit(s, true, e);
 }
@@ -498,7 +498,7 @@ static int remove_locked(struct store *s, struct coll *c, struct err *e) REQUIRE
 	rc = delete_all(s, c->cid, e);
 	if (rc < 0) {
 		txn_rollback(s);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	rc = txn_commit(s, true, e);
 	if (rc < 0)

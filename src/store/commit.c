@@ -105,7 +105,7 @@ static void apply_alone(struct store *s, struct request *q) REQUIRES(s->write)
 {
 	q->rc = request_apply(s, q, &q->err);
 	if (q->rc < 0)
-		q->rc = store_runtime(q->rc);
+		q->rc = store_runtime(q->rc, &q->err);
 }
 
 /* -EAGAIN: the whole transaction is gone, without this request it may run again. */
@@ -120,7 +120,7 @@ static int apply_one(struct store *s, struct request *q) REQUIRES(s->write)
 		q->rc = sql_run(&s->w, &q->err, "RELEASE one", "");
 	if (q->rc == 0)
 		return 0;
-	q->rc = store_runtime(q->rc);
+	q->rc = store_runtime(q->rc, &q->err);
 	if (!sql_in_transaction(&s->w) || sql_run(&s->w, NULL, "ROLLBACK TO one", "") < 0 ||
 	    sql_run(&s->w, NULL, "RELEASE one", "") < 0)
 		return -EAGAIN;

@@ -38,7 +38,7 @@ static int image_saved_locked(struct store *s, uint32_t cid, uint64_t seq, struc
 	rc = sql_run(&s->w, e, "DELETE FROM gone WHERE cid = ? AND seq <= ?", "ii", I(cid), I(seq));
 	if (rc < 0) {
 		txn_rollback(s);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	raise_cleared_seq(s, cid, seq);
 	rc = txn_commit(s, false, e);

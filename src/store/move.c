@@ -239,7 +239,7 @@ static int move_chunk(struct store *s, struct coll *c, struct segment *g, struct
 	rc = update_rows(s, k, e);
 	if (rc < 0) {
 		txn_rollback(s);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	c->touched = true;
 	if (c->pending.segment_end < end)
@@ -254,7 +254,7 @@ static long move_locked(struct store *s, struct coll *c, struct chunk *k,
 	int rc = chunk_fill(s, k, NULL, inline_rows, e);
 
 	if (rc < 0 || !k->n)
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	rc = coll_segment(s, c, &g, e);
 	if (rc == 0)
 		rc = move_chunk(s, c, g, k, e);
@@ -384,7 +384,7 @@ static int switch_over(struct compaction *x, struct err *e) REQUIRES(x->s->write
 		rc = seal_moved(x->s, x->to, &x->seal, &x->c->pending.segment_end, e);
 	if (rc < 0) {
 		txn_rollback(x->s);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	FAULT_POINT("compact.sealed");
 	list_next(x);
@@ -491,7 +491,7 @@ int store_segment_bytes(struct store *s, uint32_t cid, uint64_t *ret_file, uint6
 		                "ii", ROW_KEYS(cid, 0));
 	mutex_unlock(&s->read);
 	if (rc < 0)
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	rwlock_read(&c->lock);
 	*ret_file = c->seg ? atomic_load(&c->seg->end) : 0;
 	rwlock_read_unlock(&c->lock);

@@ -47,7 +47,7 @@ static int take(struct sql *db, sqlite3_stmt *st, uint32_t cid, struct receipt *
 	int rc = sql_step(db, st, e);
 
 	if (rc <= 0)
-		return rc < 0 ? store_runtime(rc) : err_set(e, -ENOENT, "no such receipt");
+		return rc < 0 ? store_runtime(rc, e) : err_set(e, -ENOENT, "no such receipt");
 	rc = receipt_decode(st, cid, &r) ? 0 : err_set(e, -EIO, "the receipt is damaged");
 	if (rc == 0)
 		*ret = r;
@@ -64,7 +64,7 @@ int receipt_load(struct sql *db, uint32_t cid, uint32_t number, struct receipt *
 	                   "SELECT " RECEIPT_COLUMNS " FROM receipts WHERE cid = ? AND number = ?",
 	                   "ii", I(cid), I(number));
 
-	return rc < 0 ? store_runtime(rc) : take(db, st, cid, ret, e);
+	return rc < 0 ? store_runtime(rc, e) : take(db, st, cid, ret, e);
 }
 
 /* ---- writing ---- */
@@ -214,7 +214,7 @@ static int change_locked(struct store *s, struct coll *c, enum change what, cons
 		return txn_commit(s, false, e);
 	c->touched = true; /* so that the count is taken anew */
 	txn_rollback(s);
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 static int change(struct store *s, uint32_t cid, enum change what, const struct receipt *r,
@@ -291,7 +291,7 @@ int store_receipt_by_name(struct store *s, uint32_t cid, const char *name, struc
 	if (rc == 0)
 		rc = take(&s->r, st, cid, ret, e);
 	mutex_unlock(&s->read);
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 int store_receipt_next(struct store *s, uint32_t cid, uint32_t after, struct receipt *ret,
@@ -312,5 +312,5 @@ int store_receipt_next(struct store *s, uint32_t cid, uint32_t after, struct rec
 	if (rc == 0)
 		rc = take(&s->r, st, cid, ret, e);
 	mutex_unlock(&s->read);
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }

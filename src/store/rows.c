@@ -184,7 +184,7 @@ static int fetch(struct store *s, uint32_t cid, uint32_t dim, struct row *row, u
 	if (rc == 0)
 		rc = sql_step(&s->r, st, e);
 	if (rc <= 0)
-		return rc < 0 ? store_runtime(rc) : err_set(e, -ENOENT, "no such vector");
+		return rc < 0 ? store_runtime(rc, e) : err_set(e, -ENOENT, "no such vector");
 	if (row_decode(st, cid, row) && row_decode_rest(st, dim, row) && sql_u32(st, 12, ret_gen))
 		rc = copy_row(b, dim, &row->r, e);
 	else
@@ -277,7 +277,7 @@ static int list_rows(struct store *s, uint32_t cid, sqlite3_stmt *st,
 			return rc;
 		}
 	}
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 int store_list(struct store *s, uint32_t cid, uint64_t after, size_t max,
@@ -367,7 +367,7 @@ int store_scan(struct store *s, uint32_t cid, uint64_t after,
 		sql_done(st);
 	}
 	mutex_unlock(&s->read);
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 static int scan_gone(struct store *s, uint32_t cid, sqlite3_stmt *st,
@@ -408,7 +408,7 @@ int store_scan_gone(struct store *s, uint32_t cid, uint64_t after,
 	if (rc == 0)
 		rc = scan_gone(s, cid, st, cb, ctx, e);
 	mutex_unlock(&s->read);
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 const float *store_floats(struct store *s, uint32_t cid, uint64_t off, uint32_t dim)

@@ -124,7 +124,7 @@ int store_snapshot_open(struct store *s, uint32_t cid, struct store_snapshot **r
 	}
 	if (rc < 0) {
 		store_snapshot_close(n);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	*ret = n;
 	return 0;
@@ -192,7 +192,7 @@ int store_snapshot_next(struct store_snapshot *n, bool contents, struct store_ro
 		rc = sql_step(&n->db, n->st, e);
 	if (rc <= 0) {
 		n->st = NULL;
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	holds = row_decode(n->st, n->cid, &row);
 	if (sql_u64(n->st, 0, INT64_MAX, &key))

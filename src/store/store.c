@@ -25,9 +25,13 @@ void store_path(const struct store *s, const char *name, char *ret, size_t cap)
 	snprintf(ret, cap, "%s/%s", s->dir, name);
 }
 
-int store_runtime(int rc)
+int store_runtime(int rc, struct err *e)
 {
-	return rc == -EILSEQ ? -EIO : rc;
+	if (rc != -EILSEQ)
+		return rc;
+	if (e && e->code == rc)
+		e->code = -EIO;
+	return -EIO;
 }
 
 int store_reader(struct store *s, struct err *e)
@@ -40,7 +44,7 @@ int store_reader(struct store *s, struct err *e)
 	store_path(s, "store.db", path, sizeof(path));
 	rc = store_db_open(&s->r, path, s->read_only ? SQL_IMMUTABLE : SQL_READ, e);
 	s->reader_open = rc == 0;
-	return store_runtime(rc);
+	return store_runtime(rc, e);
 }
 
 /* ---- opening ---- */

@@ -109,8 +109,8 @@ int store_state_save(struct sql *s, const struct store_state *st, struct err *e)
 /* ---- store.c ---- */
 void store_path(const struct store *s, const char *name, char *ret, size_t cap);
 int store_reader(struct store *s, struct err *e) REQUIRES(s->read); /* opens it if need be */
-/* Damage that is met after the open is an I/O error to callers. */
-int store_runtime(int rc);
+/* Damage that is met after the open is an I/O error to callers, with the same sentence. */
+int store_runtime(int rc, struct err *e);
 
 /* ---- txn.c: transactions of the writer ---- */
 int txn_begin(struct store *s, bool durable, struct err *e) REQUIRES(s->write);

@@ -34,7 +34,7 @@ int txn_begin(struct store *s, bool durable, struct err *e)
 	if (s->failed)
 		return err_set(e, -EROFS, "readonly since a sync of the disk failed");
 	rc = set_sync(s, durable, e);
-	return store_runtime(rc < 0 ? rc : sql_run(&s->w, e, "BEGIN IMMEDIATE", ""));
+	return store_runtime(rc < 0 ? rc : sql_run(&s->w, e, "BEGIN IMMEDIATE", ""), e);
 }
 
 static void each_touched(struct store *s, bool publish) REQUIRES(s->write)
@@ -117,7 +117,7 @@ int txn_commit(struct store *s, bool durable, struct err *e)
 		txn_rollback(s);
 		if (s->failed)
 			write_over(s);
-		return store_runtime(rc);
+		return store_runtime(rc, e);
 	}
 	s->now = next;
 	each_touched(s, true);

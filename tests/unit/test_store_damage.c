@@ -280,18 +280,23 @@ static void is_all_there(struct store *s)
 	assert_int_equal(n.gone, 20);
 }
 
-/* Reads everything; errors are allowed, crashes and other contents than some version's are not. */
+/* Reads everything; errors with their sentence are allowed, crashes and other contents than some version's are not. */
 static void read_what_is_left(struct store *s)
 {
 	struct counted n = { 0 };
 
 	for (uint64_t i = 1; i <= ROWS; i++) {
 		struct buf b BUF_AUTO = BUF_INIT;
+		struct err e = { 0 };
 		struct store_row r;
 		float v[2][DIM];
+		int rc = store_get(s, CID, DIM, i, &r, &b, &e);
 
-		if (store_get(s, CID, DIM, i, &r, &b, NULL) < 0)
+		if (rc < 0) {
+			assert_true(e.text[0]);
+			T_ERR(e.code, -rc);
 			continue;
+		}
 		t_vector(v[0], i, 0);
 		t_vector(v[1], i, 1);
 		assert_true(memcmp(r.v, v[0], sizeof(v[0])) == 0 ||
