@@ -49,9 +49,22 @@ static int io_errno(struct sql *s, int rc)
 	return -EIO;
 }
 
+/* What opening a file of the database failed with; 0: nothing that is known. */
+static int open_errno(struct sql *s, int rc)
+{
+	return (rc & 0xff) == SQLITE_CANTOPEN && s->db ? sqlite3_system_errno(s->db) : 0;
+}
+
+static bool lacks_descriptors(int code)
+{
+	return code == EMFILE || code == ENFILE;
+}
+
 static int to_errno(struct sql *s, int rc)
 {
 	switch (rc & 0xff) {
+	case SQLITE_CANTOPEN:
+		return lacks_descriptors(open_errno(s, rc)) ? -EMFILE : -EIO;
 	case SQLITE_NOMEM:
 		return -ENOMEM;
 	case SQLITE_FULL:
@@ -81,6 +94,7 @@ int sql_error(struct sql *s, int rc, struct err *e)
 {
 	int code = to_errno(s, rc);
 	const char *text = s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc);
+	int open_failed = open_errno(s, rc);
 
 	switch (code) {
 	case -ENOMEM:
@@ -93,7 +107,11 @@ int sql_error(struct sql *s, int rc, struct err *e)
 		return err_set(e, code, "another program holds the database");
 	case -EILSEQ:
 		return err_set(e, code, "the database is damaged: %s", text);
+	case -EMFILE:
+		return err_set(e, code, "the daemon has as many files open as it may (ulimit -n)");
 	default:
+		if (open_failed)
+			return err_set(e, code, "the database cannot be opened: %s", strerror(open_failed));
 		return err_set(e, code, "the database failed: %s (%d)", text, rc);
 	}
 }

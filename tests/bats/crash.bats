@@ -102,3 +102,30 @@ verify_clean() {
     poll 20 grep -q "^index_backlog 0" stats
     verify_clean
 }
+
+@test "what the daemon itself may not have, sizes of files and descriptors, is an error that says so, and its end of nothing" {
+    mkdir "$MNT/tenants/u"
+    cd "$MNT/tenants/t"
+    awk 'BEGIN { for (i = 0; i < 2000; i++) { s = rand(); for (j = 1; j < 64; j++) s = s " " rand(); print s } }' > "$BATS_TEST_TMPDIR/large"
+    head -n 10 "$BATS_TEST_TMPDIR/large" | put ingest/before
+    prlimit --pid "$(server_pid)" --fsize=200000:
+    run cp "$BATS_TEST_TMPDIR/large" ingest/large
+    assert_failure
+    assert_output --partial "No space left"
+    assert_equal "$(ls vectors | wc -l)" 10
+    prlimit --pid "$(server_pid)" --fsize=unlimited:
+    cp "$BATS_TEST_TMPDIR/large" ingest/large
+    assert_equal "$(ls vectors | wc -l)" 2010
+    # a few more than it has, so that it still can tell who asks, but not enough for a store
+    prlimit --pid "$(server_pid)" --nofile=$(($(ls "/proc/$(server_pid)/fd" | wc -l) + 3)):
+    run timeout -k 5 20 python3 - "$MNT/tenants/u" << 'EOF'
+import sys
+try:
+    open(sys.argv[1] + '/config').read()
+except OSError as e:
+    print(e.strerror, open(sys.argv[1] + '/error').read())
+EOF
+    assert_output --partial "Too many open files the daemon has as many files open as it may (ulimit -n)"
+    head -n 1 "$BATS_TEST_TMPDIR/large" > ingest/after
+    assert_equal "$(top_stat restarts)" 0
+}
