@@ -244,7 +244,7 @@ int main(int argc, char **argv)
 	begin_anew();
 	rc = options_parse(&o, argc, argv);
 
-	signal(SIGXFSZ, SIG_IGN); /* a file above RLIMIT_FSIZE is an error of the write; servers inherit it */
+	signal(SIGXFSZ, SIG_IGN); /* in servers, too: a file above RLIMIT_FSIZE fails its write */
 	if (o.foreground || rc != 0)
 		log_to_stderr();
 	else

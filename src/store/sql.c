@@ -111,7 +111,8 @@ int sql_error(struct sql *s, int rc, struct err *e)
 		return err_set(e, code, "the daemon has as many files open as it may (ulimit -n)");
 	default:
 		if (open_failed)
-			return err_set(e, code, "the database cannot be opened: %s", strerror(open_failed));
+			return err_set(e, code, "the database cannot be opened: %s",
+			               strerror(open_failed));
 		return err_set(e, code, "the database failed: %s (%d)", text, rc);
 	}
 }

@@ -59,25 +59,43 @@ static void route_memory(void)
 	json_set_alloc_funcs(alloc_bytes, mem_free);
 }
 
+/* As a whole number: no exponent's end, no fraction or exponent of its own. */
+static bool is_minus_zero(const char *s, size_t n, size_t i)
+{
+	if (s[i] != '-' || i + 1 >= n || s[i + 1] != '0')
+		return false;
+	if (i > 0 && (s[i - 1] == 'e' || s[i - 1] == 'E'))
+		return false;
+	return i + 2 == n || !memchr(".eE0123456789", s[i + 2], 13);
+}
+
 /*
  * The deepest nesting of [ and { outside strings. What is not JSON gets some number, and is
- * refused by the parser.
+ * refused by the parser. *ret_spelled: empty, or the text with -0 as -0.0: jansson takes it for an
+ * integer, which has no such value, where a vector has.
  */
-static size_t nesting(const char *s, size_t n)
+static size_t look_through(const char *s, size_t n, struct buf *ret_spelled)
 {
-	size_t depth = 0, max = 0;
+	size_t depth = 0, max = 0, copied = 0;
 	bool in_string = false;
 
 	for (size_t i = 0; i < n; i++) {
-		if (in_string && s[i] == '\\')
+		if (in_string && s[i] == '\\') {
 			i++;
-		else if (s[i] == '"')
+		} else if (s[i] == '"') {
 			in_string = !in_string;
-		else if (!in_string && (s[i] == '[' || s[i] == '{'))
+		} else if (!in_string && (s[i] == '[' || s[i] == '{')) {
 			max = ++depth > max ? depth : max;
-		else if (!in_string && (s[i] == ']' || s[i] == '}') && depth)
+		} else if (!in_string && (s[i] == ']' || s[i] == '}') && depth) {
 			depth--;
+		} else if (!in_string && is_minus_zero(s, n, i)) {
+			buf_add(ret_spelled, s + copied, i + 2 - copied);
+			buf_adds(ret_spelled, ".0");
+			copied = i + 2;
+		}
 	}
+	if (copied)
+		buf_add(ret_spelled, s + copied, n - copied);
 	return max;
 }
 
@@ -94,7 +112,8 @@ static int not_json(json_error_t *error, struct err *e)
 int json_parse(const char *s, size_t n, struct json **ret, struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	size_t depth = nesting(s, n);
+	struct buf spelled BUF_AUTO = BUF_INIT;
+	size_t depth = look_through(s, n, &spelled);
 	json_error_t error;
 	json_t *v;
 
@@ -102,8 +121,11 @@ int json_parse(const char *s, size_t n, struct json **ret, struct err *e)
 	if (depth > LIMIT_JSON_DEPTH)
 		return err_set(e, -EINVAL, "JSON nested %zu deep, limit %d", depth,
 		               LIMIT_JSON_DEPTH);
+	if (buf_failed(&spelled))
+		return err_nomem(e);
 	out_of_memory = false;
-	v = json_loadb(s, n, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
+	v = json_loadb(spelled.len ? spelled.data : s, spelled.len ? spelled.len : n,
+	               JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &error);
 	if (!v && out_of_memory)
 		return err_nomem(e);
 	if (!v)

@@ -30,6 +30,7 @@ END
     rows 3000 | put "$A/ingest/in.jsonl"
     rm "$A/vectors/é 7"
     echo "1 2 3 4 5 6 7 8" > "$A/vectors/é 9"
+    echo "-0 1e-45 3 4 -0.0 6 7 8" > "$A/vectors/zeros"
     cp "$A/export.jsonl" "$B/ingest/"
     cmp "$A/export.jsonl" "$B/export.jsonl"
     cmp "$A/export.fvecs" "$B/export.fvecs"
@@ -41,6 +42,7 @@ for o in want:
     o["vector"] = f(o["vector"])
 want[9] = {"id": "é 9", "vector": [1, 2, 3, 4, 5, 6, 7, 8]}
 del want[7]
+want.append({"id": "zeros", "vector": f([-0.0, 1e-45, 3, 4, -0.0, 6, 7, 8])})
 have = [json.loads(line) for line in open(sys.argv[1] + "/export.jsonl")]
 for o in have:
     o["vector"] = f(o["vector"])

@@ -125,10 +125,32 @@ static void floats(void **state)
 	json_free(j);
 }
 
+static void keeps_the_sign_of_zero(void **state)
+{
+	static const char text[] = "[-0,0, -0 ,-0.0,-0e1,1e-0,\"\\\"-0\",{\"-0\":-0},-0]";
+	struct json *j = parsed(text), *number;
+	BUF_AUTO struct buf b = BUF_INIT;
+	struct err e;
+	double v;
+
+	json_render(j, &b);
+	assert_string_equal(b.data, "[-0.0,0,-0.0,-0.0,-0.0,1.0,\"\\\"-0\",{\"-0\":-0.0},-0.0]");
+	assert_true(json_number(json_array_at(j, 0), &v) && v == 0 && signbit(v));
+	assert_true(json_number(json_array_at(j, 1), &v) && v == 0 && !signbit(v));
+	json_free(j);
+	number = parsed("-0");
+	assert_true(json_number(number, &v) && v == 0 && signbit(v));
+	json_free(number);
+	T_ERR(json_parse("[-00]", 5, &j, &e), EINVAL);
+	T_ERR(json_parse("[--0]", 5, &j, &e), EINVAL);
+	T_ERR(json_parse("-", 1, &j, &e), EINVAL);
+}
+
 static void renders_what_was_read(void **state)
 {
 	static const char *const same[] = {
 		"{}",
+		"-0.0",
 		"[]",
 		"null",
 		"true",
@@ -159,6 +181,7 @@ int main(void)
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(limits_depth),
 		cmocka_unit_test(floats),
+		cmocka_unit_test(keeps_the_sign_of_zero),
 		cmocka_unit_test(renders_what_was_read),
 	};
 
