@@ -228,17 +228,23 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev)
 {
-	reply(req, __func__, -EPERM);
+	struct caller who = caller_of(req);
+
+	reply(req, __func__, tree_no_other_kind(tree_of(req), &who, node_of(req, parent)));
 }
 
 static void op_symlink(fuse_req_t req, const char *link, fuse_ino_t parent, const char *name)
 {
-	reply(req, __func__, -EPERM);
+	struct caller who = caller_of(req);
+
+	reply(req, __func__, tree_no_other_kind(tree_of(req), &who, node_of(req, parent)));
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-	reply(req, __func__, -EPERM);
+	struct caller who = caller_of(req);
+
+	reply(req, __func__, tree_no_other_kind(tree_of(req), &who, node_of(req, parent)));
 }
 
 /* ---- files ---- */

@@ -370,6 +370,18 @@ int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const
 	return rc < 0 ? tree_fail(t, who, p, rc, &e) : 0;
 }
 
+int tree_no_other_kind(struct tree *t, const struct caller *who, uint64_t parent)
+{
+	struct err e = { 0 };
+	struct node p;
+	int rc = tree_node(parent, &p, &e);
+
+	if (rc == 0)
+		rc = err_set(&e, -EPERM,
+		             "there are files and directories only, no links, pipes or devices");
+	return tree_fail(t, who, p, rc, &e);
+}
+
 static int rename_file(struct tree *t, struct node from, const char *name, struct node to,
                        const char *new_name, unsigned flags, struct err *e)
 {

@@ -77,6 +77,8 @@ int tree_mkdir(struct tree *t, const struct caller *who, uint64_t parent, const 
                mode_t mode, struct tree_entry *ret);
 int tree_rmdir(struct tree *t, const struct caller *who, uint64_t parent, const char *name);
 int tree_unlink(struct tree *t, const struct caller *who, uint64_t parent, const char *name);
+/* What is neither a file nor a directory, and a second name: -EPERM, wherever it is. */
+int tree_no_other_kind(struct tree *t, const struct caller *who, uint64_t parent);
 int tree_rename(struct tree *t, const struct caller *who, uint64_t parent, const char *name,
                 uint64_t new_parent, const char *new_name, unsigned flags);
 int tree_create(struct tree *t, const struct caller *who, uint64_t parent, const char *name,

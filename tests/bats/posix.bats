@@ -148,6 +148,17 @@ EOF
     refute_output ""
 }
 
+@test "links, pipes and devices are refused with a sentence" {
+    for make in "ln -s x ingest/new" "ln -s x new" "mkfifo vectors/new" "mknod ingest/new c 1 3" "ln ingest/base ingest/new"; do
+        echo nonsense > query || : # which leaves another sentence
+        run $make
+        assert_failure
+        assert_output --partial "Operation not permitted"
+        run cat error
+        assert_output "there are files and directories only, no links, pipes or devices"
+    done
+}
+
 @test "find, ls -lR, du, touch see a filesystem" {
     ls -lR "$MNT" > /dev/null
     run find . -type f -name 'b'
