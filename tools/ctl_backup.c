@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -146,6 +147,13 @@ static const char restore_text[] =
 	"\n"
 	"Exit status: 0, 1 when what was restored has damage, 2 when it could not be restored.\n";
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int sig)
+{
+	interrupted = sig;
+}
+
 struct input {
 	int fd;
 	uint64_t taken;
@@ -159,8 +167,10 @@ static long read_input(void *ctx, void *p, size_t n, struct err *e)
 	ssize_t got;
 
 	do
-		got = read(in->fd, p, n);
+		got = interrupted ? 0 : read(in->fd, p, n);
 	while (got < 0 && errno == EINTR);
+	if (interrupted)
+		return err_set(e, -EINTR, "interrupted: nothing of it is left");
 	if (got < 0)
 		return err_set(e, -errno, "reading the backup: %s", strerror(errno));
 	in->taken += (uint64_t)got;
@@ -224,7 +234,9 @@ static int restore_from(struct input *in, const char *data, int *ret_lock, struc
 		rc = datadir_lock(data, false, ret_lock, e);
 	if (rc < 0)
 		return rc;
+	ctl_on_signals(interrupt);
 	rc = backup_restore(data, &source, e);
+	ctl_on_signals(SIG_DFL);
 	ctl_progress_clear(&in->progress);
 	if (rc < 0) {
 		remove_traces(data, existed);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,25 @@ int ctl_options(int argc, char **argv, const struct ctl_usage *u,
 	if (argc - optind > u->max_args)
 		return usage_error(u, "too many arguments");
 	return 0;
+}
+
+/* ---- signals ---- */
+
+void ctl_on_signals(void (*handler)(int sig))
+{
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESETHAND }, before;
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(*ends); i++) {
+		if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaction(ends[i], &sa, NULL);
+	}
+}
+
+void ctl_die_of(int sig)
+{
+	signal(sig, SIG_DFL);
+	raise(sig);
 }
 
 /* ---- DATA ---- */

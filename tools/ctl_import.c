@@ -562,13 +562,6 @@ static void take_signals(void)
 	sigaction(SIGTERM, &sa, NULL);
 }
 
-/* A shell's loop has to see that it was the signal. */
-static void die_of(int sig)
-{
-	signal(sig, SIG_DFL);
-	raise(sig);
-}
-
 /* Before anything is made or locked. */
 static int check_files(char **files, int n)
 {
@@ -609,6 +602,6 @@ int ctl_import(int argc, char **argv)
 		wait_for_index(&im);
 	im.place->ops->free(im.place);
 	if (interrupted)
-		die_of(interrupted);
+		ctl_die_of(interrupted);
 	return code;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,24 @@ static int open_in_place(struct output *o, struct err *e)
 	return o->fd < 0 ? err_set(e, -errno, "%s: %s", o->path, strerror(errno)) : 0;
 }
 
+/* What a signal that ends the program takes away; NULL: nothing. There is one output at a time. */
+static const char *volatile unfinished;
+
+static void end_by_signal(int sig)
+{
+	const char *path = unfinished;
+
+	if (path)
+		unlink(path);
+	ctl_die_of(sig);
+}
+
+static void set_unfinished(const char *path)
+{
+	unfinished = path;
+	ctl_on_signals(path ? end_by_signal : SIG_DFL);
+}
+
 /*
  * Two that write the same file, as backups do that take longer than from one to the next, are not to
  * write into each other's. Where there are no locks it is not known.
@@ -90,13 +109,19 @@ static int take_aside(struct output *o, struct err *e)
 
 static int open_aside(struct output *o, struct err *e)
 {
+	int rc;
+
 	if (*o->real)
 		o->path = o->real;
 	if (snprintf(o->aside, sizeof(o->aside), "%s.tmp", o->path) >= (int)sizeof(o->aside))
 		return err_set(e, -ENAMETOOLONG, "the name of the file is too long");
 	o->fd = open(o->aside, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return o->fd < 0 ? err_set(e, -errno, "%s: %s", o->aside, strerror(errno))
-	                 : take_aside(o, e);
+	if (o->fd < 0)
+		return err_set(e, -errno, "%s: %s", o->aside, strerror(errno));
+	rc = take_aside(o, e);
+	if (rc == 0)
+		set_unfinished(o->aside);
+	return rc;
 }
 
 int output_open(struct output *o, const char *path, bool binary, struct err *e)
@@ -172,7 +197,8 @@ int output_close(struct output *o, int rc, struct err *e)
 	if (rc == 0 && *o->aside)
 		rc = keep(o, e);
 	if (rc < 0 && *o->aside)
-		unlink(o->aside);        /* not there any more when only the folder failed */
+		unlink(o->aside); /* not there any more when only the folder failed */
+	set_unfinished(NULL);
 	if (close(o->fd) < 0 && rc == 0) /* last, for the lock */
 		rc = err_set(e, -errno, "%s: %s", o->path, strerror(errno));
 	return rc;

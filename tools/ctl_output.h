@@ -1,7 +1,8 @@
 /*
  * ctl_output.h: the one file that a subcommand writes: beside its name, and renamed when it is
  * complete and on the disk, so that what is there is whole; or standard output. Devices and pipes are
- * written as they are, and links followed. Shows the progress.
+ * written as they are, and links followed. Shows the progress. A signal that ends the program leaves no
+ * half of it.
  */
 #ifndef RV_TOOLS_CTL_OUTPUT_H
 #define RV_TOOLS_CTL_OUTPUT_H

@@ -297,6 +297,36 @@ repaired() { # VECTORS-OF-BIG
     cp -r "$BATS_TEST_TMPDIR/base" "$DATA"
 }
 
+@test "backup, restore: a signal that ends them leaves no half of a file or of DATA" {
+    mount_fs
+    mkdir "$MNT/tenants/t"
+    echo "1 2" > "$MNT/tenants/t/ingest/a"
+    "$RV_BIN/ruvectorctl" backup -q "$MNT" "$BATS_TEST_TMPDIR/whole.tar"
+    server=$(server_pid)
+    kill -STOP "$server" # so that the backup does not come to its end
+    "$RV_BIN/ruvectorctl" backup "$DATA" "$BATS_TEST_TMPDIR/half.tar" 3>&- 2> /dev/null &
+    pid=$!
+    poll 20 test -e "$BATS_TEST_TMPDIR/half.tar.tmp" || { kill -CONT "$server" && false; }
+    kill -TERM $pid
+    wait $pid && status=0 || status=$?
+    kill -CONT "$server"
+    assert_equal "$status" 143
+    run ls "$BATS_TEST_TMPDIR"
+    refute_output --partial half.tar
+    mkfifo "$BATS_TEST_TMPDIR/pipe"
+    "$RV_BIN/ruvectorctl" restore - "$BATS_TEST_TMPDIR/restored" < "$BATS_TEST_TMPDIR/pipe" 3>&- 2> "$BATS_TEST_TMPDIR/said" &
+    pid=$!
+    exec 8> "$BATS_TEST_TMPDIR/pipe"
+    head -c 20000 "$BATS_TEST_TMPDIR/whole.tar" >&8
+    poll 20 test -e "$BATS_TEST_TMPDIR/restored/stores"
+    kill -TERM $pid
+    exec 8>&-
+    wait $pid && status=0 || status=$?
+    assert_equal "$status" 2
+    assert_equal "$(< "$BATS_TEST_TMPDIR/said")" "ruvectorctl: interrupted: nothing of it is left"
+    [ ! -e "$BATS_TEST_TMPDIR/restored" ]
+}
+
 @test "backup, export: a file in the data is refused, by whatever path, mounted or not" {
     mount_fs
     fill
