@@ -60,11 +60,11 @@ int witness_open(const char *path, bool read_only, struct witness *ret, bool *re
 	*ret = (struct witness){ 0 };
 	*ret_damaged = false;
 	if (stat(path, &st) == 0)
-		fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+		fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
 	else if (read_only)
 		return -ENOENT;
 	else
-		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_set(e, -errno, "opening the count of commits: %s", strerror(errno));
 	for (int i = 0; i < 2; i++)

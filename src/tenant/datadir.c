@@ -105,7 +105,7 @@ static int open_lock(const char *data, bool make, int *ret_fd, struct err *e)
 
 	if ((size_t)snprintf(path, sizeof(path), "%s/lock", data) >= sizeof(path))
 		return err_set(e, -ENAMETOOLONG, "the path of DATA is too long");
-	fd = open(path, O_RDWR | O_CLOEXEC | (make ? O_CREAT : 0), 0600);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | (make ? O_CREAT : 0), 0600);
 	if (fd < 0 && errno == ENOENT && !make)
 		return no_data(data, e);
 	if (fd < 0)
@@ -153,7 +153,7 @@ static int write_format(const char *data, const char *path, struct err *e)
 	int fd, rc;
 
 	snprintf(aside, sizeof(aside), "%s.new", path);
-	fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_set(e, -errno, "%s: %s", aside, strerror(errno));
 	rc = io_write_at(fd, FORMAT_LINE, strlen(FORMAT_LINE), 0);
@@ -203,20 +203,38 @@ static int check_format(const char *data, bool read_only, struct err *e)
 	return rc < 0 ? rc : write_format(data, path, e);
 }
 
+static bool has_format(const char *data)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/format", data);
+	return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+/* Before a lock is made, or somebody's file of that name is taken for one. */
+static int check_place(const char *data, struct err *e)
+{
+	int rc = has_format(data) ? 0 : check_unused(data, e);
+
+	return rc < 0 && has_format(data) ? 0 : rc; /* another one was making it */
+}
+
 int datadir_lock(const char *data, bool read_only, int *ret_fd, struct err *e)
 {
 	int fd = -1, rc = make_dir(data, read_only, e);
 
+	if (rc == 0 && !read_only)
+		rc = check_place(data, e);
 	if (rc == 0)
 		rc = open_lock(data, !read_only, &fd, e);
 	if (rc < 0)
 		return rc;
-	write_holder(fd, (long)getpid(), "running");
 	rc = check_format(data, read_only, e);
 	if (rc < 0) {
 		close(fd);
 		return rc;
 	}
+	write_holder(fd, (long)getpid(), "running");
 	*ret_fd = fd;
 	return 0;
 }

@@ -137,6 +137,18 @@ prepared() { # PREPARATION UID [OPTIONS]
     run ruvectorfs "$BATS_TEST_TMPDIR/home" "$MNT"
     assert_failure 32
     assert_output --partial "holds files that are not ruvectorfs's (letter)"
+    assert_equal "$(ls "$BATS_TEST_TMPDIR/home")" letter
+    echo "somebody's" > "$BATS_TEST_TMPDIR/home/lock"
+    run ruvectorfs "$BATS_TEST_TMPDIR/home" "$MNT"
+    assert_failure 32
+    run "$RV_BIN/ruvectorctl" verify "$BATS_TEST_TMPDIR/home"
+    assert_failure 2
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/home/lock")" "somebody's"
+    ln -sf "$BATS_TEST_TMPDIR/home/lock" "$DATA/lock" # nor what a link leads to
+    run ruvectorfs "$DATA" "$MNT"
+    assert_failure 32
+    assert_output --partial "$DATA/lock: Too many levels of symbolic links"
+    assert_equal "$(cat "$BATS_TEST_TMPDIR/home/lock")" "somebody's"
     run ruvectorfs "$BATS_TEST_TMPDIR/no/such" "$MNT"
     assert_failure 32
     assert_output "ruvectorfs: $BATS_TEST_TMPDIR/no/such: cannot be made: make the directory above it first"
