@@ -245,6 +245,7 @@ int main(int argc, char **argv)
 	rc = options_parse(&o, argc, argv);
 
 	signal(SIGXFSZ, SIG_IGN); /* in servers, too: a file above RLIMIT_FSIZE fails its write */
+	signal(SIGPIPE, SIG_IGN); /* who read the log may go away */
 	if (o.foreground || rc != 0)
 		log_to_stderr();
 	else

@@ -49,6 +49,26 @@ other_server() { # PID
     assert_equal "$(grep -c 'starting another' "$LOG")" 2 # the others were told to
 }
 
+gone() { # PID
+    ! kill -0 "$1" 2> /dev/null
+}
+
+@test "-f: who reads the log may go away" {
+    mkfifo "$BATS_TEST_TMPDIR/pipe"
+    sleep 600 < "$BATS_TEST_TMPDIR/pipe" 3>&- &
+    local reader=$! before
+    LOG=$BATS_TEST_TMPDIR/pipe mount_fs
+    kill $reader
+    poll 5 gone $reader
+    for i in 1 2; do
+        before=$(server_pid)
+        kill -9 "$before"
+        poll 20 other_server "$before"
+    done
+    assert_equal "$(top_stat restarts)" 2
+    LOG=/dev/null umount_fs
+}
+
 @test "DATA is never free for another daemon meanwhile" {
     mount_fs
     mkdir "$BATS_TEST_TMPDIR/other"
