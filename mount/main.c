@@ -231,6 +231,7 @@ static void begin_anew(void)
 
 	signal(SIGCHLD, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file above RLIMIT_FSIZE fails its write */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	io_have_standard();
@@ -244,8 +245,6 @@ int main(int argc, char **argv)
 	begin_anew();
 	rc = options_parse(&o, argc, argv);
 
-	signal(SIGXFSZ, SIG_IGN); /* in servers, too: a file above RLIMIT_FSIZE fails its write */
-	signal(SIGPIPE, SIG_IGN); /* who read the log may go away */
 	if (o.foreground || rc != 0)
 		log_to_stderr();
 	else
