@@ -32,6 +32,7 @@
 #include "tenant/service.h"
 
 #define MAX_IDLE_THREADS 10
+#define HEAPS            2 /* a processor */
 
 struct running {
 	const struct session_options *o;
@@ -103,6 +104,7 @@ static int open_data(struct running *r, struct err *e)
 			tr.supervisor = (pid_t)r->o->handover->supervisor;
 	}
 	mapped_guard();
+	mem_heaps(HEAPS * n_cores());
 	r->workers = workers_new(n_cores());
 	if (!r->workers)
 		return err_set(e, -ENOMEM, "no memory for threads");

@@ -78,6 +78,11 @@ void mem_free(void *p)
 	free(p);
 }
 
+void mem_heaps(unsigned n)
+{
+	(void)mallopt(M_ARENA_MAX, (int)n);
+}
+
 void mem_trim(void)
 {
 	malloc_trim(0);

@@ -18,6 +18,11 @@ void *mem_alloc_aligned(size_t alignment, size_t n, size_t size);
 char *mem_dup(const void *p, size_t n_bytes); /* with a 0 byte after the copy */
 void mem_free(void *p);                       /* NULL allowed; also for aligned memory */
 /*
+ * At most n heaps beside each other, each of which keeps what threads freed in it. By itself libc
+ * makes eight for a processor. Before there are threads.
+ */
+void mem_heaps(unsigned n);
+/*
  * Gives whole pages of what was freed back to the system, which otherwise stay with the process
  * for later. MS
  */
