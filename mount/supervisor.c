@@ -40,6 +40,7 @@
 #define MAX_IN_A_ROW    8
 #define MAX_TRIES       20 /* to start a server: some 27 s */
 #define TRY_SECONDS     5
+#define SERVE_SECONDS   20 /* for a new program to begin to serve */
 #define ABOVE_THE_GIVEN 16
 
 struct supervisor {
@@ -54,6 +55,7 @@ struct supervisor {
 	pid_t server;  /* 0: none */
 	int ready_fd;  /* -1: it has said whether it is ready */
 	bool is_ready; /* this server */
+	bool is_late;  /* this server; it was ended for that */
 	uint64_t started_ns;
 	unsigned n_short; /* ended within a moment, in a row */
 	bool was_ready;   /* a server was, once */
@@ -122,6 +124,7 @@ static int start_server(struct supervisor *s)
 	}
 	s->ready_fd = ready[0];
 	s->is_ready = false;
+	s->is_late = false;
 	return 0;
 }
 
@@ -175,13 +178,17 @@ static bool lived_a_moment(const struct supervisor *s)
 	return clock_mono_ns() - s->started_ns >= MOMENT_NS;
 }
 
-/* What to come back to is a program that has lived for a moment, not one that was begun with just now. */
+/* A new program that has still to show that it serves, and lives for a moment. */
+static bool is_on_trial(const struct supervisor *s)
+{
+	return s->program_before >= 0 &&
+	       (s->replacing || !s->server || !s->is_ready || !lived_a_moment(s));
+}
+
+/* What to come back to is none that is on trial itself. */
 static void change_program(struct supervisor *s, int program)
 {
-	bool on_trial = s->program_before >= 0 &&
-	                (s->replacing || !s->server || !lived_a_moment(s));
-
-	if (on_trial) {
+	if (is_on_trial(s)) {
 		close(s->program);
 	} else {
 		keep_program(s);
@@ -212,12 +219,13 @@ static void upgrade(struct supervisor *s)
 		kill(s->server, SIGKILL); /* the one way to end that is tried all the time */
 }
 
-/* The new program ended at once: the one before goes on. */
+/* The new program is of no use: the one before goes on. */
 static bool fall_back(struct supervisor *s)
 {
 	if (s->program_before < 0)
 		return false;
-	log_error("the new program ended within a moment: going on with the one before");
+	log_error("the new program %s: going on with the one before",
+	          s->is_late ? "does not serve" : "ended within a moment");
 	close(s->program);
 	s->program = s->program_before;
 	s->program_before = -1;
@@ -297,16 +305,28 @@ static void watch(struct supervisor *s, int timeout_ms)
 		take_signal(s);
 }
 
+/* A new program that hangs would let every call wait for ever. */
+static void end_if_late(struct supervisor *s)
+{
+	if (s->program_before < 0 || s->is_ready || s->is_late || s->replacing || s->stopping ||
+	    clock_mono_ns() - s->started_ns < SERVE_SECONDS * 1000000000ull)
+		return;
+	s->is_late = true;
+	kill(s->server, SIGKILL);
+}
+
 /* Returns how the server ended, as waitpid(2) tells it. */
 static int wait_server(struct supervisor *s)
 {
 	int status;
 
-	while (waitpid(s->server, &status, WNOHANG) == 0)
-		watch(s, -1);
+	while (waitpid(s->server, &status, WNOHANG) == 0) {
+		watch(s, s->program_before >= 0 && !s->is_ready ? 1000 : -1);
+		end_if_late(s);
+	}
 	if (s->ready_fd >= 0)
 		take_ready(s);
-	if (!s->replacing && lived_a_moment(s))
+	if (!is_on_trial(s))
 		keep_program(s);
 	s->server = 0;
 	return status;
@@ -375,7 +395,7 @@ static bool go_on(struct supervisor *s, int status)
 	}
 	log_warning("the server %s: starting another", how);
 	s->n_short = lived_a_moment(s) ? 0 : s->n_short + 1;
-	if (s->n_short && fall_back(s))
+	if ((s->n_short || !s->is_ready) && fall_back(s))
 		s->n_short = 0;
 	delay = supervisor_delay_ms(s->n_short);
 	if (delay < 0) {

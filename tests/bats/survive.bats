@@ -403,6 +403,22 @@ EOF
     done
 }
 
+@test "SIGHUP: a program that does not come to serve is left, and calls go on" {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    RV_BIN=$RV_COPY mount_fs
+    before=$(inode_of_server)
+    printf '#include <unistd.h>\nint main(int argc, char **argv) { return argc == 2 ? 0 : pause(); }\n' > "$RV_COPY/hangs.c"
+    cc -o "$RV_COPY/hangs" "$RV_COPY/hangs.c"
+    install_copy "$RV_COPY/hangs"
+    kill -HUP "$(daemon_pid)"
+    poll 20 says "changing to the program"
+    mkdir "$MNT/tenants/t" # waits
+    says "the new program does not serve: going on with the one before"
+    assert_equal "$(inode_of_server)" "$before"
+}
+
 @test "ruvectorctl upgrade: the program that is installed now, or the reason why not" {
     RV_COPY=$BATS_TEST_TMPDIR/bin
     mkdir "$RV_COPY"
