@@ -236,6 +236,8 @@ static int send_rest(struct job *j, struct err *e)
 
 	for (; rc == 0 && n < j->in_piece; n = to) {
 		to = rate < j->in_piece - n ? n + (rate ? rate : 1) : j->in_piece;
+		if (to == 1 && j->in_piece > 1 && !j->stored)
+			to = 2;
 		rc = send_piece(j, n, to, e);
 	}
 	return rc;
@@ -260,6 +262,15 @@ static const char *without_place(const char *sentence)
 	return sentence + len;
 }
 
+/* A file's first vector alone would get another name than before others, so two come together. */
+static int check_rate(const struct job *j, struct err *e)
+{
+	if (j->stored || j->in_piece < 2 ||
+	    number_of(j->place, "/quota", "max_write_rate", UINT64_MAX) != 1)
+		return 0;
+	return err_set(e, -EINVAL, "max_write_rate is 1: an import needs 2");
+}
+
 /*
  * Rates, and a server that was replaced, refuse a piece for now. What of it was stored all the same
  * stands in the receipt.
@@ -269,6 +280,8 @@ static int commit(struct job *j, struct err *e)
 	struct err why = { 0 };
 	int rc = file_check(&j->file, e);
 
+	if (rc == 0)
+		rc = check_rate(j, e);
 	if (rc < 0)
 		return rc;
 	rc = buf_failed(&j->piece) ? err_nomem(&why) : send_piece(j, 0, j->in_piece, &why);
@@ -298,6 +311,8 @@ static int begin(struct job *j, struct err *e)
 
 	j->rows = f == READER_NPY || f == READER_FVECS || f == READER_BVECS || f == READER_IVECS;
 	j->batch = rate && rate < j->im->batch ? rate : j->im->batch;
+	if (j->batch < 2)
+		j->batch = 2;
 	rc = set_working(j, e);
 	if (rc == 0)
 		rc = j->place->ops->open(j->place, j->working, j->im->restart, e);
@@ -338,7 +353,6 @@ static int add_record(struct job *j, const struct record *r, struct err *e)
 	return 0;
 }
 
-/* A file's first vector alone would get another name than before others. */
 static bool piece_is_full(const struct job *j)
 {
 	return j->in_piece >= j->batch || (j->piece.len > PIECE_BYTES && j->in_piece > 1);

@@ -320,6 +320,22 @@ with open("a.fvecs", "r+b") as f:
     cmp a.fvecs closed.fvecs
 }
 
+@test "a rate of one vector lets in a file of one, and refuses others: the first would have another name" {
+    mount_fs
+    tenant t
+    cd "$T"
+    rows one.fvecs 1
+    rows more.fvecs 3
+    echo "max_write_rate 1" > "$MNT/tenants/t/quota"
+    "$CTL" import -q one.fvecs "$MNT/tenants/t"
+    run "$CTL" import -q more.fvecs "$MNT/tenants/t"
+    assert_failure 2
+    assert_output --partial "max_write_rate is 1: an import needs 2"
+    echo "max_write_rate 2" > "$MNT/tenants/t/quota"
+    "$CTL" import -q more.fvecs "$MNT/tenants/t"
+    assert_equal "$(ls "$MNT/tenants/t/vectors" | xargs)" "more:0 more:1 more:2 one"
+}
+
 @test "a rate that is lowered meanwhile only makes it slower" {
     mount_fs
     tenant t
