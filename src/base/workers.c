@@ -32,16 +32,18 @@ struct workers {
 	unsigned running;  /* lock; jobs */
 	uint64_t worked;   /* lock; ns of jobs since the last rest */
 
-	void (*rest)(void); /* const after workers_at_rest; NULL: nothing */
+	void (*rest)(void); /* lock; NULL: nothing */
 	unsigned n_threads; /* const after workers_new */
 	pthread_t threads[];
 };
 
 static void take_rest(struct workers *w) REQUIRES(w->lock)
 {
+	void (*run)(void) = w->rest;
+
 	w->worked = 0;
 	mutex_unlock(&w->lock);
-	w->rest();
+	run();
 	mutex_lock(&w->lock);
 }
 
@@ -144,7 +146,9 @@ void workers_free(struct workers *w)
 
 void workers_at_rest(struct workers *w, void (*run)(void))
 {
+	mutex_lock(&w->lock);
 	w->rest = run;
+	mutex_unlock(&w->lock);
 }
 
 unsigned workers_count(const struct workers *w)
