@@ -51,8 +51,8 @@ int ctl_options(int argc, char **argv, const struct ctl_usage *u,
 int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * SIGINT, SIGTERM and SIGHUP go to handler, once, and end waiting calls with EINTR; SIG_DFL: as it was. What is
- * ignored stays so, as SIGINT is for a job in the background.
+ * SIGINT, SIGTERM and SIGHUP go to handler, once, and end waiting calls with EINTR; SIG_DFL: as it
+ * was. What is ignored stays so, as SIGINT is for a job in the background.
  */
 void ctl_on_signals(void (*handler)(int sig));
 /* A shell's loop has to see that it was the signal. In a handler, too. */

@@ -23,16 +23,6 @@ static bool in_file_range(size_t n, uint64_t off)
 	return !__builtin_add_overflow(off, n, &end) && end <= INT64_MAX;
 }
 
-void io_have_standard(void)
-{
-	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fcntl(fd, F_GETFD) >= 0)
-			continue;
-		if (open("/dev/null", O_RDWR) < 0) /* gets this number, the lowest that is free */
-			return;
-	}
-}
-
 int io_read_at(int fd, void *p, size_t n, uint64_t off)
 {
 	char *to = p;
@@ -192,4 +182,14 @@ int io_remove_tree(const char *path)
 	int rc = remove_at(AT_FDCWD, path);
 
 	return rc < 0 ? rc : io_sync_parent(path);
+}
+
+void io_have_standard(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		if (open("/dev/null", O_RDWR) < 0) /* gets this number, the lowest that is free */
+			return;
+	}
 }

@@ -12,11 +12,6 @@
 /* -ENODATA when the file ends before n bytes */
 int io_read_at(int fd, void *p, size_t n, uint64_t off);
 int io_write_at(int fd, const void *p, size_t n, uint64_t off);
-/*
- * For a program's start: opens /dev/null in the place of a standard input, output or error that is
- * closed, so that no other file gets that number, and what is printed with it.
- */
-void io_have_standard(void);
 int io_sync(int fd); /* fdatasync */
 /* The disk may begin with these bytes, so that a later io_sync waits less. Promises nothing. */
 void io_begin_sync(int fd, uint64_t off, uint64_t n);
@@ -26,5 +21,10 @@ int io_mkdir(const char *path, mode_t mode); /* 0 also when it is there; syncs t
 int io_make_dir(const char *path, mode_t mode); /* likewise, without the sync */
 int io_remove_tree(const char *path);           /* files and folders below too; syncs the parent;
                                                                    -ENOENT when it is not there */
+/*
+ * For a program's start: opens /dev/null in the place of a standard input, output or error that is
+ * closed, so that no other file gets that number, and what is printed with it.
+ */
+void io_have_standard(void);
 
 #endif

@@ -80,7 +80,6 @@ static int move_some(struct collection *c, const float **old, uint32_t dim, stru
  * Those that are committed meanwhile are the next move's: a stream of small commits would keep this
  * one going, and make blocks of a page of each few rows.
  */
-
 int move_inline(struct collection *c, struct err *e)
 {
 	MEM_AUTO const float **old = mem_alloc(MOVE_ROWS, sizeof(*old));

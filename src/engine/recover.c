@@ -67,7 +67,10 @@ static bool same_floats(const struct collection *c, const struct store_row *row)
 	        memcmp(rows_at(&c->rows, row->slot), row->v, c->rows.dim * sizeof(float)) == 0);
 }
 
-/* A version of a batch that was open, or being committed, when the image was made, and linked already. */
+/*
+ * A version of a batch that was open, or being committed, when the image was made, and linked
+ * already.
+ */
 static int row_unhide(struct collection *c, const struct store_row *row, uint32_t entry)
 	REQUIRES(c->lock, c->mu)
 {

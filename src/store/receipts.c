@@ -136,7 +136,7 @@ static int insert(struct store *s, struct coll *c, const struct receipt *r, stru
 	return prune(s, c, e);
 }
 
-/* A number that was given before the store was opened, and comes to be stored only now, is not given again. */
+/* One that was given before the store was opened, and is stored only now, is not given again. */
 static void number_is_taken(struct coll *c, uint32_t number)
 {
 	uint32_t next = atomic_load(&c->next_receipt);

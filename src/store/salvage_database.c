@@ -315,7 +315,7 @@ static int drop_bad(struct salvage *x, struct err *e)
 	return rc;
 }
 
-/* A row whose key is known to be that of a vector, once; with the ID that it has, where that is whole. */
+/* A row whose key is known to be that of a vector, once; with its ID, where that is whole. */
 static int want_bad(struct salvage *x, struct err *e)
 {
 	int rc = 0;

@@ -292,6 +292,26 @@ install_copy() { # PROGRAM
     mv "$RV_COPY/new" "$RV_COPY/ruvectorfs"
 }
 
+# The program of this mount is $RV_COPY/ruvectorfs, which can be replaced.
+mount_copy() {
+    RV_COPY=$BATS_TEST_TMPDIR/bin
+    mkdir "$RV_COPY"
+    install_copy "$RV_BIN/ruvectorfs"
+    RV_BIN=$RV_COPY mount_fs
+}
+
+# Standard input, in C.
+install_source() {
+    cc -x c -o "$RV_COPY/made" -
+    install_copy "$RV_COPY/made"
+}
+
+# A program that tells its version, and as a server does BODY.
+install_server() { # BODY
+    install_source <<< "#include <unistd.h>
+int main(int argc, char **argv) { return argc == 2 ? 0 : $1; }"
+}
+
 inode_of_server() {
     stat -L -c %i "/proc/$(server_pid)/exe"
 }
@@ -301,11 +321,8 @@ says() { # TEXT
 }
 
 @test "SIGHUP changes to the program that is installed now, unless it does not run" {
-    RV_COPY=$BATS_TEST_TMPDIR/bin
-    mkdir "$RV_COPY"
-    install_copy "$RV_BIN/ruvectorfs"
+    mount_copy
     real=$RV_BIN
-    RV_BIN=$RV_COPY mount_fs
     mkdir "$MNT/tenants/t"
     exec 8> "$MNT/tenants/t/ingest/held"
     echo "1 2" >&8
@@ -328,9 +345,8 @@ says() { # TEXT
     poll 20 says "does not run: no change"
     assert_equal "$(server_pid)" "$before"
     # One that ends at once is left again. To tell its version it has a time.
-    printf '#include <unistd.h>\nint main(int argc, char **argv) { return argc == 2 ? !alarm(0) : 3; }\n' > "$RV_COPY/ends.c"
-    cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
-    install_copy "$RV_COPY/ends"
+    install_source <<< '#include <unistd.h>
+int main(int argc, char **argv) { return argc == 2 ? !alarm(0) : 3; }'
     sleep 0.6 # so that the server which is replaced was none of those that end within a moment
     # The one that serves was not that, so a crash of it goes on with itself.
     before=$(inode_of_server)
@@ -346,13 +362,10 @@ says() { # TEXT
 }
 
 @test "a program that ends at once is left again also when the change to it was asked for twice" {
-    RV_COPY=$BATS_TEST_TMPDIR/bin
-    mkdir "$RV_COPY"
-    install_copy "$RV_BIN/ruvectorfs"
-    RV_BIN=$RV_COPY mount_fs
+    mount_copy
     before=$(inode_of_server)
     # the second time while it is looked at for the first
-    cat > "$RV_COPY/ends.c" << EOF
+    install_source << EOF
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
@@ -363,8 +376,6 @@ int main(int argc, char **argv)
 	return argc == 2 ? 0 : 3;
 }
 EOF
-    cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
-    install_copy "$RV_COPY/ends"
     kill -HUP "$(daemon_pid)"
     twice() { [ "$(grep -c "changing to the program" "$LOG")" -eq 2 ]; }
     poll 20 twice
@@ -387,16 +398,11 @@ EOF
 }
 
 @test "SIGHUP: a program that ends within a moment is left, whatever its exit status is" {
-    RV_COPY=$BATS_TEST_TMPDIR/bin
-    mkdir "$RV_COPY"
-    install_copy "$RV_BIN/ruvectorfs"
-    RV_BIN=$RV_COPY mount_fs
+    mount_copy
     before=$(inode_of_server)
-    echo 'int main(int argc, char **argv) { return argc == 2 ? 0 : STATUS; }' > "$RV_COPY/ends.c"
     for status in 0 64; do # those with which a server of ours says that it was unmounted, and that it was told to end
         : > "$LOG"
-        cc -DSTATUS=$status -o "$RV_COPY/ends" "$RV_COPY/ends.c"
-        install_copy "$RV_COPY/ends"
+        install_server $status
         kill -HUP "$(daemon_pid)"
         poll 20 says "going on with the one before"
         assert_equal "$(inode_of_server)" "$before"
@@ -404,14 +410,9 @@ EOF
 }
 
 @test "SIGHUP: a program that does not come to serve is left, and calls go on" {
-    RV_COPY=$BATS_TEST_TMPDIR/bin
-    mkdir "$RV_COPY"
-    install_copy "$RV_BIN/ruvectorfs"
-    RV_BIN=$RV_COPY mount_fs
+    mount_copy
     before=$(inode_of_server)
-    printf '#include <unistd.h>\nint main(int argc, char **argv) { return argc == 2 ? 0 : pause(); }\n' > "$RV_COPY/hangs.c"
-    cc -o "$RV_COPY/hangs" "$RV_COPY/hangs.c"
-    install_copy "$RV_COPY/hangs"
+    install_server "pause()"
     kill -HUP "$(daemon_pid)"
     poll 20 says "changing to the program"
     mkdir "$MNT/tenants/t" # waits
@@ -420,11 +421,8 @@ EOF
 }
 
 @test "ruvectorctl upgrade: the program that is installed now, or the reason why not" {
-    RV_COPY=$BATS_TEST_TMPDIR/bin
-    mkdir "$RV_COPY"
-    install_copy "$RV_BIN/ruvectorfs"
+    mount_copy
     real=$RV_BIN
-    RV_BIN=$RV_COPY mount_fs
     mkdir "$MNT/tenants/t"
     exec 8> "$MNT/tenants/t/ingest/held"
     echo "1 2" >&8
@@ -439,9 +437,7 @@ EOF
     run "$real/ruvectorctl" upgrade -q "$DATA" # the same once more
     assert_success
     assert_output ""
-    echo 'int main(int argc, char **argv) { return argc == 2 ? 0 : 3; }' > "$RV_COPY/ends.c"
-    cc -o "$RV_COPY/ends" "$RV_COPY/ends.c"
-    install_copy "$RV_COPY/ends"
+    install_server 3
     run "$real/ruvectorctl" upgrade "$MNT"
     assert_failure 2
     assert_output --partial "ended within a moment: process $(server_pid) goes on with the one before"
@@ -572,13 +568,8 @@ EOF
 }
 
 @test "SIGTERM while a server is started, which does not know signals yet, is a good end" {
-    RV_COPY=$BATS_TEST_TMPDIR/bin
-    mkdir "$RV_COPY"
-    install_copy "$RV_BIN/ruvectorfs"
-    RV_BIN=$RV_COPY mount_fs
-    printf '#include <unistd.h>\nint main(int argc, char **argv) { return argc == 2 ? 0 : pause(); }\n' > "$RV_COPY/starts.c"
-    cc -o "$RV_COPY/starts" "$RV_COPY/starts.c"
-    install_copy "$RV_COPY/starts"
+    mount_copy
+    install_server "pause()"
     kill -HUP "$(daemon_pid)"
     is_starting() {
         [ "$(stat -L -c %i "/proc/$(pgrep -P "$(daemon_pid)")/exe")" = "$(stat -c %i "$RV_COPY/ruvectorfs")" ] &&

@@ -315,7 +315,7 @@ int fdatasync(int fd)
 	return sync_fails(fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
-/* A process that adds one tenant for each letter of names, the last under these syncs, and is killed. */
+/* A process that adds a tenant for each letter of names, the last under these syncs, and is killed. */
 static void add_and_end(struct ctx *c, const char *names, int last)
 {
 	pid_t child = fork();

@@ -280,7 +280,10 @@ static void is_all_there(struct store *s)
 	assert_int_equal(n.gone, 20);
 }
 
-/* Reads everything; errors with their sentence are allowed, crashes and other contents than some version's are not. */
+/*
+ * Reads everything; errors with their sentence are allowed, crashes and other contents than some
+ * version's are not.
+ */
 static void read_what_is_left(struct store *s)
 {
 	struct counted n = { 0 };
